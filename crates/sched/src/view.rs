@@ -1,0 +1,122 @@
+//! What a scheduler sees and what it answers.
+
+use std::time::Duration;
+
+use crate::Time;
+
+/// At most so many subflows of a flow are shown, as in the kernel (`MPTCP_SUBFLOWS_MAX`).
+pub const MAX_SUBFLOWS: usize = 8;
+
+/// Names one subflow within its session, at one end. Never reused while the session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubflowId(pub u32);
+
+/// One direction of a flow at the moment of a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowView<'a> {
+    /// The session's clock.
+    pub now: Time,
+    /// Bytes the receiver would still accept beyond what was scheduled: the free window.
+    pub window_free: u64,
+    /// Bytes that wait to be scheduled for the first time.
+    pub backlog: u64,
+    /// Bytes of the flow scheduled so far.
+    pub sent: u64,
+    /// Bytes of the chunk that would be cut next, at most.
+    pub chunk: u64,
+    /// The live subflows, one a path, in the order of their paths; never more than
+    /// [`MAX_SUBFLOWS`]. Stale ones are shown only when no other is left.
+    pub subflows: &'a [SubflowView],
+}
+
+/// One subflow at the moment of a decision. Figures come from `TCP_INFO`, at most some milliseconds
+/// old, advanced by the byte counts of the session itself.
+#[derive(Clone, Copy, Debug)]
+pub struct SubflowView {
+    /// Which subflow this is.
+    pub id: SubflowId,
+    /// The path it runs on.
+    pub path: u8,
+    /// Smoothed round trip, its own queue included (`tcpi_rtt`).
+    pub srtt: Duration,
+    /// Mean deviation of the round trip (`tcpi_rttvar`).
+    pub rttvar: Duration,
+    /// Smallest round trip seen (`tcpi_min_rtt`).
+    pub min_rtt: Duration,
+    /// What the subflow delivers, in bytes a second; never 0.
+    pub rate: u64,
+    /// Bytes that wait for this subflow before a new chunk could leave: owed to it, in our buffers,
+    /// and unsent in the kernel.
+    pub queued: u64,
+    /// Bytes the subflow takes at once without a queue of our making; 0 when full.
+    pub room: u64,
+    /// To be used only when nothing else is left.
+    pub backup: bool,
+    /// Data on its path is overdue. Shown only when every subflow is.
+    pub stale: bool,
+}
+
+impl SubflowView {
+    /// When a chunk of `bytes`, given to this subflow now, is expected to have arrived: half the
+    /// round trip after what is queued before it and itself have left at the subflow's rate.
+    pub fn expected_delivery(&self, bytes: u64) -> Duration {
+        let ahead = self.queued.saturating_add(bytes) as f64 / self.rate.max(1) as f64;
+        self.srtt / 2 + Duration::from_secs_f64(ahead.min(3_600.0))
+    }
+}
+
+/// The answer: a set of positions in [`FlowView::subflows`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u8);
+
+impl Marks {
+    /// Marks the subflow at `position`. Positions that were not shown are remembered too: to mark
+    /// what was not given is an offence that the caller names.
+    pub fn mark(&mut self, position: usize) {
+        debug_assert!(position < MAX_SUBFLOWS);
+        self.0 |= 1 << (position % MAX_SUBFLOWS);
+    }
+
+    /// Whether nothing is marked.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The marked positions, ascending.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_SUBFLOWS).filter(move |position| self.0 & (1 << position) != 0)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// A subflow with room on path `path`: round trip in ms, rate in Mbit/s.
+    pub(crate) fn subflow(path: u8, rtt_ms: u64, mbit: u64) -> SubflowView {
+        SubflowView {
+            id: SubflowId(path.into()),
+            path,
+            srtt: Duration::from_millis(rtt_ms),
+            rttvar: Duration::from_millis(2),
+            min_rtt: Duration::from_millis(rtt_ms),
+            rate: mbit * 125_000,
+            queued: 0,
+            room: mbit * 1_250,
+            backup: false,
+            stale: false,
+        }
+    }
+
+    /// A long flow with a large window over `subflows`.
+    pub(crate) fn flow(subflows: &[SubflowView]) -> FlowView<'_> {
+        FlowView {
+            now: Time::ZERO,
+            window_free: 16 << 20,
+            backlog: 1 << 20,
+            sent: 64 << 20,
+            chunk: 16_000,
+            subflows,
+        }
+    }
+}
