@@ -1,1 +1,18 @@
-//! placeholder
+//! The Linux edges of Guywire: everything that only this kernel's interfaces
+//! can do, behind small safe functions. No policy lives here, and nothing
+//! above this crate talks netlink.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`ethtool`] | offloads of a device |
+//! | [`tcp`] | TCP_INFO and the socket options of subflows and client connections |
+//! | [`fdpass`] | descriptors over Unix sockets |
+//! | [`namespace`] | network and other namespaces: make, enter, run inside; sysctl |
+
+pub mod ethtool;
+pub mod fdpass;
+pub mod namespace;
+mod sys;
+pub mod tcp;
+#[cfg(test)]
+mod testing;

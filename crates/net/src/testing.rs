@@ -1,0 +1,16 @@
+//! What this crate's tests share: namespaces, or a printed reason to skip.
+
+use std::os::fd::OwnedFd;
+
+use crate::namespace::new_netns;
+
+/// A fresh network namespace, or `None` after printing why the test is skipped.
+pub(crate) fn fresh_netns() -> Option<OwnedFd> {
+    match new_netns() {
+        Ok(netns) => Some(netns),
+        Err(error) => {
+            eprintln!("skipped: no network namespace can be made here: {error}");
+            None
+        }
+    }
+}
