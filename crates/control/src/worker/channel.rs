@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::fdpass;
+use guywire_net::fdpass;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -19,7 +19,7 @@ use super::{FromWorker, Message, ToWorker};
 /// Longest line in bytes, the newline included.
 pub const MAX_LINE: usize = 1 << 20;
 /// Most descriptors in one message.
-pub const MAX_DESCRIPTORS: usize = 64;
+pub const MAX_DESCRIPTORS: usize = fdpass::MAX_FDS;
 /// Environment variable that tells a worker the number of its end of the channel. It is always 0: standard input can be
 /// handed over and taken without unsafe code, and a worker has no other use for it.
 pub const WORKER_FD_ENV: &str = "GUYWIRE_WORKER_FD";

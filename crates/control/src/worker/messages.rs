@@ -186,6 +186,8 @@ pub struct ServerSetup {
     pub identity: Identity,
     /// The server's Ed25519 key, PKCS#8 DER.
     pub private_key: SecretBytes,
+    /// The keys of the SNI tags that the server accepts, newest first, as text; the first is given to new routers.
+    pub tag_keys: Vec<SecretText>,
     /// The routers that may connect.
     pub routers: Vec<AuthorisedRouter>,
     /// Resolvers behind `service:dns`; at least one.
@@ -209,8 +211,6 @@ pub struct AuthorisedRouter {
     pub name: String,
     /// Its public key, as text.
     pub public_key: String,
-    /// The key of its SNI tags, as text.
-    pub tag_key: SecretText,
 }
 
 /// What a router gets for its invitation.
@@ -218,7 +218,7 @@ pub struct AuthorisedRouter {
 pub struct Enrolled {
     /// The name that the invitation was made for.
     pub name: String,
-    /// The key of its SNI tags, as text.
+    /// The server's key for SNI tags, as text.
     pub tag_key: SecretText,
 }
 

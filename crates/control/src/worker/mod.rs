@@ -6,7 +6,6 @@
 //! nothing: that is [`crate::supervisor`].
 
 mod channel;
-mod fdpass;
 mod messages;
 mod secret;
 

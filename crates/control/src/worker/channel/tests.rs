@@ -97,7 +97,6 @@ async fn a_long_message_passes_while_it_is_read() {
         .map(|n| AuthorisedRouter {
             name: format!("router-{n}"),
             public_key: "k".repeat(60),
-            tag_key: "t".repeat(40).into(),
         })
         .collect();
     let message = ToWorker::Routers(routers);
