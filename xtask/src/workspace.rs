@@ -51,115 +51,77 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What `cargo metadata` says of the workspace and all it depends on.
-#[derive(Deserialize)]
-pub(crate) struct Metadata {
-    /// Every package, ours too.
-    pub(crate) packages: Vec<Package>,
-    /// Who depends on whom, features resolved.
-    pub(crate) resolve: Resolve,
-    /// Ids of our own packages.
-    pub(crate) workspace_members: Vec<String>,
-    /// Where cargo builds.
-    pub(crate) target_directory: PathBuf,
-}
-
-/// One package.
-#[derive(Deserialize)]
+/// A package we build with.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Package {
-    /// Cargo's unique id.
-    pub(crate) id: String,
     /// Its name.
     pub(crate) name: String,
-    /// Its version.
+    /// Its version, as `v1.2.3`.
     pub(crate) version: String,
-    /// Its licence, an SPDX expression.
-    pub(crate) license: Option<String>,
+    /// Its licence, an SPDX expression; empty where it names none.
+    pub(crate) licence: String,
 }
 
-/// The resolved graph.
-#[derive(Deserialize)]
-pub(crate) struct Resolve {
-    /// One node for every package.
-    pub(crate) nodes: Vec<Node>,
+/// Every package that the selection `arguments` of `cargo tree` reaches, in a stable order.
+///
+/// Not from `cargo metadata`: its graph also contains optional packages that nothing enables.
+pub(crate) fn packages(arguments: &[&str]) -> Result<Vec<Package>> {
+    let mut cargo = command::cargo();
+    cargo
+        .current_dir(root())
+        .args(["tree", "--prefix=none", "--format={p}\t{l}"])
+        .args(arguments);
+    let text = command::output(&mut cargo)?;
+    let mut packages: Vec<Package> = text.lines().filter_map(package).collect();
+    packages.sort();
+    packages.dedup();
+    Ok(packages)
 }
 
-/// One package's edges.
-#[derive(Deserialize)]
-pub(crate) struct Node {
-    /// Whose edges these are.
-    pub(crate) id: String,
-    /// Its direct dependencies.
-    pub(crate) deps: Vec<Dependency>,
+/// Reads a line like `serde v1.0.0 (proc-macro)<tab>MIT OR Apache-2.0 (*)`.
+fn package(line: &str) -> Option<Package> {
+    let (package, licence) = line.split_once('\t')?;
+    let mut words = package.split_whitespace();
+    Some(Package {
+        name: words.next()?.to_owned(),
+        version: words.next()?.to_owned(),
+        licence: licence.trim_end_matches(" (*)").trim().to_owned(),
+    })
 }
 
-/// One edge.
-#[derive(Deserialize)]
-pub(crate) struct Dependency {
-    /// The id of the package depended on.
-    pub(crate) pkg: String,
-    /// Normal, development, build.
-    pub(crate) dep_kinds: Vec<DependencyKind>,
-}
-
-/// Why an edge exists.
-#[derive(Deserialize)]
-pub(crate) struct DependencyKind {
-    /// `dev`, `build`, or nothing for a normal dependency.
-    pub(crate) kind: Option<String>,
-}
-
-impl Metadata {
-    /// Asks cargo, for the platform Guywire runs on.
-    pub(crate) fn load() -> Result<Self> {
-        let mut cargo = command::cargo();
-        cargo.current_dir(root()).args([
-            "metadata",
-            "--format-version=1",
-            "--filter-platform=x86_64-unknown-linux-gnu",
-        ]);
-        let text = command::output(&mut cargo)?;
-        serde_json::from_str(&text).context("cannot understand cargo's metadata")
+/// Where cargo builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
     }
+    let mut cargo = command::cargo();
+    cargo
+        .current_dir(root())
+        .args(["metadata", "--format-version=1", "--no-deps"]);
+    let text = command::output(&mut cargo)?;
+    let metadata: Metadata =
+        serde_json::from_str(&text).context("cannot understand cargo's metadata")?;
+    Ok(metadata.target_directory)
+}
 
-    /// The ids of all that `start` reaches over dependencies that `follow` accepts by their
-    /// kind (nothing stands for a normal one), `start` included, in a stable order.
-    pub(crate) fn reach(
-        &self,
-        start: &[String],
-        follow: fn(Option<&str>) -> bool,
-    ) -> Vec<&Package> {
-        let mut seen: Vec<&str> = Vec::new();
-        let mut waiting: Vec<&str> = start.iter().map(String::as_str).collect();
-        while let Some(id) = waiting.pop() {
-            if seen.contains(&id) {
-                continue;
-            }
-            seen.push(id);
-            let Some(node) = self.resolve.nodes.iter().find(|node| node.id == id) else {
-                continue;
-            };
-            let wanted = node.deps.iter().filter(|edge| {
-                edge.dep_kinds
-                    .iter()
-                    .any(|kind| follow(kind.kind.as_deref()))
-            });
-            waiting.extend(wanted.map(|edge| edge.pkg.as_str()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_packages() {
+        let expected = Package {
+            name: "a".to_owned(),
+            version: "v1.2.3".to_owned(),
+            licence: "MIT OR ISC".to_owned(),
+        };
+        for line in [
+            "a v1.2.3\tMIT OR ISC",
+            "a v1.2.3 (proc-macro)\tMIT OR ISC (*)",
+        ] {
+            assert_eq!(package(line).as_ref(), Some(&expected), "{line}");
         }
-        let mut reached: Vec<&Package> = self
-            .packages
-            .iter()
-            .filter(|package| seen.contains(&package.id.as_str()))
-            .collect();
-        reached.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-        reached
-    }
-
-    /// The id of our package called `name`.
-    pub(crate) fn member(&self, name: &str) -> Option<String> {
-        self.packages
-            .iter()
-            .find(|package| package.name == name && self.workspace_members.contains(&package.id))
-            .map(|package| package.id.clone())
+        assert_eq!(package(""), None);
     }
 }

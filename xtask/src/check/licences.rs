@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::Finding;
-use crate::workspace::{self, Metadata};
+use crate::workspace;
 
 /// The parts of `deny.toml` that this step reads.
 #[derive(Deserialize)]
@@ -42,28 +42,24 @@ pub(super) fn check() -> Result<Finding> {
     let text =
         fs::read_to_string(workspace::root().join("deny.toml")).context("cannot read deny.toml")?;
     let rules: Rules = toml_edit::de::from_str(&text).context("cannot understand deny.toml")?;
-    let metadata = Metadata::load()?;
     let mut complaints = Vec::new();
 
-    let all = metadata.reach(&metadata.workspace_members, |_| true);
+    let all = workspace::packages(&["--workspace", "--edges=all"])?;
     for package in &all {
         let name = format!("{} {}", package.name, package.version);
-        match package.license.as_deref() {
-            None => complaints.push(format!("{name} names no licence")),
-            Some(text) => match allowed(text, &rules.licenses.allow) {
-                Ok(true) => {}
-                Ok(false) => {
-                    complaints.push(format!("{name}: `{text}` is not allowed by deny.toml"))
-                }
-                Err(error) => complaints.push(format!("{name}: {error}")),
-            },
+        let text = &package.licence;
+        if text.is_empty() {
+            complaints.push(format!("{name} names no licence"));
+            continue;
+        }
+        match allowed(text, &rules.licenses.allow) {
+            Ok(true) => {}
+            Ok(false) => complaints.push(format!("{name}: `{text}` is not allowed by deny.toml")),
+            Err(error) => complaints.push(format!("{name}: {error}")),
         }
     }
 
-    let binary = metadata
-        .member("guywire")
-        .context("the workspace has no package guywire")?;
-    let inside = metadata.reach(&[binary], |kind| kind.is_none());
+    let inside = workspace::packages(&["--package=guywire", "--edges=normal"])?;
     for ban in &rules.bans.deny {
         if inside.iter().any(|package| package.name == ban.name) {
             complaints.push(format!("the binary contains {}: {}", ban.name, ban.reason));

@@ -7,11 +7,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::Finding;
 use crate::command;
-use crate::workspace::{self, Metadata};
+use crate::workspace;
 
 /// The pure crates: package name and directory.
 const PURE: &[(&str, &str)] = &[
@@ -49,13 +49,9 @@ const WASM: &str = "wasm32-unknown-unknown";
 
 /// All three proofs.
 pub(super) fn check() -> Result<Finding> {
-    let metadata = Metadata::load()?;
     let mut complaints = Vec::new();
     for (name, directory) in PURE {
-        let id = metadata
-            .member(name)
-            .with_context(|| format!("there is no package {name}"))?;
-        for package in metadata.reach(&[id], |kind| kind.is_none()) {
+        for package in workspace::packages(&["--package", name, "--edges=normal"])? {
             if IMPURE.contains(&package.name.as_str()) {
                 complaints.push(format!("{name} reaches {}, which can do I/O", package.name));
             }
