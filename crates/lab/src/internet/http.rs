@@ -1,0 +1,238 @@
+//! The internet host's web server: downloads and uploads that can be checked.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /` | this table, as text |
+//! | `GET /bytes/N[?rate=R]` | the first N bytes of the stream in [`Content`], at most R (`5mbit`) |
+//! | `GET /sha256/N` | the SHA-256 of those N bytes, in hexadecimal, as text |
+//! | `POST /sink[?samples]` | JSON [`SinkReport`] of what was uploaded |
+//! | `GET /ip` | the address and port the request came from |
+//!
+//! A body's SHA-256 is a question of its own, not a header: it would have to
+//! be computed before the first byte is sent.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::body::ContentBody;
+use super::content::{Content, MAX_BYTES, MAX_HASHED, hex};
+use crate::measure::{GapReport, Meter};
+use crate::spec::Rate;
+
+/// Most bytes the server keeps buffered for one connection.
+const BUFFER: usize = 128 * 1024;
+
+/// Connections served at once; more wait in the listener's queue.
+const MAX_CONNECTIONS: usize = 2_000;
+
+/// How long a client may take to send its request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What `/sink` says about an upload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SinkReport {
+    /// Bytes received.
+    pub bytes: u64,
+    /// SHA-256 of them, in hexadecimal.
+    pub sha256: String,
+    /// Seconds from the request's head to its last byte.
+    pub seconds: f64,
+    /// The longest pause between two reads.
+    pub longest_gap: GapReport,
+    /// Bytes per 100 ms since the request's head; only with `?samples`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<u64>,
+}
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Accepts connections until the task is dropped.
+pub async fn serve(listener: TcpListener, content: Arc<Content>) {
+    let permits = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let content = content.clone();
+                tokio::spawn(async move {
+                    connection(stream, peer, content).await;
+                    drop(permit);
+                });
+            }
+            // Out of descriptors or a connection that died in the queue:
+            // neither ends the server, and neither may spin.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, content: Arc<Content>) {
+    let service = service_fn(move |request| {
+        let content = content.clone();
+        async move { Ok::<_, Infallible>(answer(request, peer, content).await) }
+    });
+    // A client that goes away in the middle is not worth a word.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(BUFFER)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(request: Request<Incoming>, peer: SocketAddr, content: Arc<Content>) -> Answer {
+    let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let writing = matches!(*request.method(), Method::POST | Method::PUT);
+    if let (Some(number), true) = (path.strip_prefix("/bytes/"), reading) {
+        return bytes(number, &query, content);
+    }
+    if let (Some(number), true) = (path.strip_prefix("/sha256/"), reading) {
+        return sha256(number, content).await;
+    }
+    match path.as_str() {
+        "/sink" if writing => sink(request.into_body(), query == "samples").await,
+        "/" if reading => text(StatusCode::OK, HELP),
+        "/ip" if reading => text(StatusCode::OK, format!("{peer}\n")),
+        "/sink" | "/" | "/ip" => text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("{path} does not take {}\n", request.method()),
+        ),
+        _ => text(StatusCode::NOT_FOUND, format!("no {path} here; see /\n")),
+    }
+}
+
+const HELP: &str = "\
+GET  /bytes/N[?rate=R]  the first N bytes of a fixed pseudo-random stream, paced to R (5mbit)
+GET  /sha256/N          the SHA-256 of those N bytes
+POST /sink[?samples]    upload; answers {bytes, sha256, seconds, longest_gap}
+GET  /ip                the address your request came from
+";
+
+fn bytes(number: &str, query: &str, content: Arc<Content>) -> Answer {
+    let length = match parse_length(number, MAX_BYTES) {
+        Ok(length) => length,
+        Err(why) => return text(StatusCode::BAD_REQUEST, why),
+    };
+    let rate = match query.strip_prefix("rate=") {
+        None if query.is_empty() => None,
+        None => {
+            return text(
+                StatusCode::BAD_REQUEST,
+                format!("unknown query {query:?}; rate=5mbit is one\n"),
+            );
+        }
+        Some(rate) => match parse_rate(rate) {
+            Ok(rate) => Some(rate),
+            Err(why) => return text(StatusCode::BAD_REQUEST, why),
+        },
+    };
+    let mut response = Response::new(ContentBody::new(content, length, rate).boxed());
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}
+
+async fn sha256(number: &str, content: Arc<Content>) -> Answer {
+    match parse_length(number, MAX_HASHED) {
+        Err(why) => text(StatusCode::BAD_REQUEST, why),
+        Ok(length) => match tokio::task::spawn_blocking(move || content.sha256(length)).await {
+            Ok(digest) => text(StatusCode::OK, format!("{digest}\n")),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "hashing failed\n"),
+        },
+    }
+}
+
+async fn sink(mut body: Incoming, samples: bool) -> Answer {
+    let mut meter = Meter::start(Instant::now());
+    let mut hasher = Sha256::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            // The sender broke off: nobody is left to answer.
+            return text(StatusCode::BAD_REQUEST, "the upload broke off\n");
+        };
+        if let Some(data) = frame.data_ref() {
+            meter.record(Instant::now(), data.len() as u64);
+            hasher.update(data);
+        }
+        if meter.bytes() > MAX_BYTES {
+            return text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("more than {MAX_BYTES} bytes\n"),
+            );
+        }
+    }
+    let report = SinkReport {
+        bytes: meter.bytes(),
+        sha256: hex(&hasher.finalize()),
+        seconds: meter.last().as_secs_f64(),
+        longest_gap: meter.longest_gap().into(),
+        samples: if samples {
+            meter.samples().to_vec()
+        } else {
+            Vec::new()
+        },
+    };
+    let mut response = text(StatusCode::OK, serde_json::json!(report).to_string() + "\n");
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn parse_length(number: &str, most: u64) -> Result<u64, String> {
+    match number.parse::<u64>() {
+        Ok(length) if length <= most => Ok(length),
+        _ => Err(format!(
+            "{number:?} is not a number of bytes from 0 to {most}\n"
+        )),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let units = [
+        ("gbit", 1_000_000_000),
+        ("mbit", 1_000_000),
+        ("kbit", 1_000),
+    ];
+    units
+        .iter()
+        .find_map(|(unit, scale)| {
+            text.strip_suffix(unit)?
+                .parse::<u64>()
+                .ok()?
+                .checked_mul(*scale)
+        })
+        .map(Rate::from_bits_per_second)
+        .ok_or_else(|| format!("{text:?} is not a rate; 5mbit and 800kbit are\n"))
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(text.into()).boxed());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}

@@ -1,0 +1,95 @@
+//! The lab's internet host: a web server whose bodies can be checked, and the
+//! name server of the zone `lab.test`.
+
+pub mod body;
+pub mod content;
+pub mod dns;
+pub mod http;
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UdpSocket};
+
+use self::content::Content;
+
+/// Port of the web server, on every address, IPv4 and IPv6.
+const HTTP_PORT: u16 = 80;
+
+/// Port of the name server, on the addresses it is given.
+const DNS_PORT: u16 = 53;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// Why the internet host could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum InternetError {
+    /// A socket could not be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where it should have been.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A host name that DNS does not allow.
+    #[error("cannot make the zone: {0}")]
+    Zone(#[from] hickory_proto::ProtoError),
+    /// The name server ended.
+    #[error("the name server ended: {0}")]
+    Dns(#[source] hickory_server::net::NetError),
+}
+
+/// Runs both servers until the name server fails, which it does not.
+///
+/// `dns` are the addresses on which names are served (single addresses, so
+/// that UDP answers come from where the question went), `hosts` the zone's
+/// names with their addresses. `ready` is called when every socket listens.
+///
+/// # Errors
+/// See [`InternetError`].
+pub async fn run(
+    dns: &[IpAddr],
+    hosts: &[(String, Vec<IpAddr>)],
+    ready: impl FnOnce(),
+) -> Result<(), InternetError> {
+    let any = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, HTTP_PORT, 0, 0));
+    let web = listen(any)?;
+    let mut sockets = Vec::new();
+    let mut listeners = Vec::new();
+    for &address in dns {
+        let address = SocketAddr::new(address, DNS_PORT);
+        let failed = |source| InternetError::Listen { address, source };
+        sockets.push(UdpSocket::bind(address).await.map_err(failed)?);
+        listeners.push(listen(address)?);
+    }
+    let mut names = dns::server(hosts, sockets, listeners)?;
+    ready();
+    tokio::spawn(http::serve(web, Arc::new(Content::new())));
+    names.block_until_done().await.map_err(InternetError::Dns)
+}
+
+/// A listener whose queue holds a burst of connections; the unspecified IPv6
+/// address serves IPv4 too.
+fn listen(address: SocketAddr) -> Result<TcpListener, InternetError> {
+    let failed = |source| InternetError::Listen { address, source };
+    let open = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    open().map_err(failed)
+}
