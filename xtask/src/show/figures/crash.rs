@@ -1,0 +1,94 @@
+//! A worker is killed in mid-transfer: nothing that broke may look complete.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use xtask::lab::{Lab, THREE_LINKS};
+
+use super::super::Run;
+use super::super::report::{Bound, Report};
+
+/// Downloads open when the worker dies.
+const OPEN: u32 = 40;
+/// The longest until new connections work, in seconds.
+const MOST_RESTART: f64 = 3.0;
+/// How long a new connection is waited for before the figure gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
+    let lab = run.three_links("crash")?;
+    let kills = run.pick(5, 1);
+    report.condition(format!(
+        "links {THREE_LINKS}; {OPEN} downloads open; {kills} kills of each worker"
+    ));
+    for (role, title) in [
+        ("router worker", "router's worker"),
+        ("server worker", "server's worker"),
+    ] {
+        let (mut reset, mut clean, mut other, mut slowest) = (0, 0, 0, 0.0_f64);
+        for _ in 0..kills {
+            // Slow enough that none is complete by itself before the worker dies.
+            let running = lab
+                .fetch("http://internet/bytes/50000000?rate=500kbit")
+                .start_many(OPEN)?;
+            sleep(Duration::from_secs(2));
+            kill(lab.pid(role)?)?;
+            let restart = until_new_works(&lab)?;
+            let transfers = running.wait()?;
+            reset += transfers.ended("reset");
+            clean += transfers.ended("cut_short") + transfers.succeeded;
+            let told =
+                transfers.ended("reset") + transfers.ended("cut_short") + transfers.succeeded;
+            other += transfers.count - told;
+            slowest = slowest.max(restart.as_secs_f64());
+            run.say(format_args!(
+                "{title}: {reset} resets, new connections after {restart:.2?}"
+            ));
+        }
+        let all = f64::from(OPEN * kills);
+        report.judge(
+            format!("{title}: resets"),
+            reset as f64,
+            "",
+            Bound::AtLeast(all),
+        );
+        report.judge(
+            format!("{title}: clean ends"),
+            clean as f64,
+            "",
+            Bound::AtMost(0.0),
+        );
+        report.judge(
+            format!("{title}: other ends"),
+            other as f64,
+            "",
+            Bound::AtMost(0.0),
+        );
+        let quantity = format!("{title}: slowest until new connections work");
+        report.judge(quantity, slowest, "s", Bound::AtMost(MOST_RESTART));
+    }
+    Ok(())
+}
+
+fn kill(pid: u32) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .status()
+        .context("cannot start `kill`")?;
+    ensure!(status.success(), "cannot kill process {pid}");
+    Ok(())
+}
+
+/// How long from now until a new download succeeds.
+fn until_new_works(lab: &Lab) -> Result<Duration> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if lab.fetch("http://internet/bytes/1000").run()?.succeeded() {
+            return Ok(start.elapsed());
+        }
+        sleep(Duration::from_millis(50));
+    }
+    Ok(PATIENCE)
+}
