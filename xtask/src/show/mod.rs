@@ -107,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 fn list() {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     for figure in figures::ALL {
         table.add_row([figure.name, figure.shows]);
     }

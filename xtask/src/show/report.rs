@@ -228,7 +228,7 @@ impl fmt::Display for Report {
             writeln!(f, "  {condition}")?;
         }
         let mut table = Table::new();
-        table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
+        table.load_style(comfy_table::presets::ASCII_MARKDOWN);
         table.set_header(["quantity", "measured", "bound", "verdict"]);
         for row in &self.rows {
             let verdict = row.verdict().to_string();
