@@ -2,9 +2,13 @@
 //! supervisors that own rules, routes and listeners and keep a data worker running.
 //!
 //! - [`config`]: the two configuration files.
+//! - [`store`]: keys, routers, invitations.
 //! - [`worker`]: what a supervisor and its worker say to each other.
 
 pub mod config;
+pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod worker;
 
 /// Where state lives unless the configuration or `--state` says otherwise.
