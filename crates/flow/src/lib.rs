@@ -1,1 +1,38 @@
-//! placeholder
+//! Sessions, flows and records of Guywire: the protocol core, without input or output.
+//!
+//! A [`Session`] is one router with one server, seen from one end. It is told what arrived, what
+//! the kernel says of each subflow and what time it is; it answers with records to send and events.
+//! No socket, no clock, no task lives here: everything runs under a virtual clock in the tests.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`session`] | the state machine: commands, inputs, polls |
+//! | [`record`], [`varint`] | the wire |
+//! | [`reason`] | why flows and sessions end |
+//! | `flow`, `send`, `recv` | one flow: chunks, debts, reassembly, its acknowledgements |
+//! | `subflow`, `progress`, `path` | what is known of a subflow and of its path |
+//! | `control`, `credit`, `timer` | the control sequence, the memory budget, the deadlines |
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod credit;
+mod flow;
+mod path;
+mod progress;
+pub mod reason;
+pub mod record;
+mod recv;
+mod send;
+pub mod session;
+mod subflow;
+mod timer;
+pub mod varint;
+
+pub use credit::MIN_SHARE;
+pub use guywire_sched::{SubflowId, Time};
+pub use path::PathState;
+pub use reason::{FlowReason, SessionReason};
+pub use record::Destination;
+pub use session::{Config, Event, Gone, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side};
+pub use subflow::SubflowInfo;

@@ -1,0 +1,120 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn destination() -> impl Strategy<Value = Destination> {
+    prop_oneof![
+        any::<SocketAddr>().prop_map(|address| {
+            // The scope and flow label of an IPv6 address do not travel.
+            Destination::Address(SocketAddr::new(address.ip(), address.port()))
+        }),
+        "[a-z0-9.-]{0,32}".prop_map(Destination::Service),
+    ]
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    0..=varint::MAX
+}
+
+fn control() -> impl Strategy<Value = Control> {
+    let notice = prop_oneof![
+        Just(PathNotice::Up),
+        Just(PathNotice::Stale),
+        Just(PathNotice::Withdrawn)
+    ];
+    let reason = any::<u8>().prop_map(FlowReason::from_code);
+    prop_oneof![
+        (any::<u8>(), notice, any::<bool>()).prop_map(|(path, notice, backup)| {
+            Control::PathStatus {
+                path,
+                notice,
+                backup,
+            }
+        }),
+        "[a-z_]{1,32}".prop_map(|name| Control::Scheduler { name }),
+        ("[a-z_]{1,32}", any::<bool>())
+            .prop_map(|(name, accepted)| Control::SchedulerResult { name, accepted }),
+        any::<u8>().prop_map(|code| Control::GoAway(SessionReason::from_code(code))),
+        (number(), destination(), number()).prop_map(|(flow, to, window)| Control::Open {
+            flow,
+            to,
+            window
+        }),
+        (number(), number()).prop_map(|(flow, window)| Control::Opened { flow, window }),
+        (number(), reason.clone()).prop_map(|(flow, reason)| Control::Refused { flow, reason }),
+        (number(), number()).prop_map(|(flow, end)| Control::Fin { flow, end }),
+        (number(), reason).prop_map(|(flow, reason)| Control::Reset { flow, reason }),
+        number().prop_map(|flow| Control::Done { flow }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn control_survives_the_wire(number in number(), control in control(), cut in any::<prop::sample::Index>()) {
+        let mut out = Vec::new();
+        put_control(&mut out, number, &control);
+        let mut short = &out[..cut.index(out.len())];
+        prop_assert_eq!(take(&mut short), Ok(None));
+        let mut input = &out[..];
+        prop_assert_eq!(take(&mut input), Ok(Some(Record::Control(number, control))));
+        prop_assert!(input.is_empty());
+    }
+
+    #[test]
+    fn the_rest_survives_the_wire(flow in number(), a in number(), b in number(), bytes in prop::collection::vec(any::<u8>(), 1..4096)) {
+        let mut out = Vec::new();
+        put_data_header(&mut out, flow, a, bytes.len());
+        out.extend_from_slice(&bytes);
+        put_ack(&mut out, flow, a, b);
+        put_control_ack(&mut out, a);
+        put_ping(&mut out, b);
+        put_pong(&mut out, b);
+        let mut input = &out[..];
+        let expected = [
+            Record::Data { flow, dsn: a, bytes: &bytes },
+            Record::Ack { flow, cumulative: a, window: b },
+            Record::ControlAck(a),
+            Record::Ping { stamp: b },
+            Record::Pong { stamp: b },
+        ];
+        for record in expected {
+            prop_assert_eq!(take(&mut input), Ok(Some(record)));
+        }
+        prop_assert!(input.is_empty());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic_and_always_shrink(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        let mut input = &bytes[..];
+        while let Ok(Some(_)) = take(&mut input) {}
+    }
+}
+
+#[test]
+fn unknown_types_follow_their_flags() {
+    let table: [(u8, Result<Option<Record<'static>>, RecordError>); 4] = [
+        (0, Ok(None)),
+        (CRITICAL, Err(RecordError::Unknown { kind: 0x3f })),
+        (NUMBERED, Ok(Some(Record::Skipped(7)))),
+        (
+            CRITICAL | NUMBERED,
+            Err(RecordError::Unknown { kind: 0x3f }),
+        ),
+    ];
+    for (flags, expected) in table {
+        let bytes = [0x3f, flags, 0, 1, 7];
+        assert_eq!(take(&mut &bytes[..]), expected, "flags {flags}");
+    }
+}
+
+#[test]
+fn a_long_body_is_refused_before_it_arrives() {
+    let bytes = [kind::DATA, CRITICAL, 1, 0x80, 0, 0x40, 1];
+    assert_eq!(
+        take(&mut &bytes[..]),
+        Err(RecordError::TooLong {
+            kind: kind::DATA,
+            length: 16_385
+        })
+    );
+}

@@ -1,0 +1,113 @@
+//! Gives busy flows subflows of their own, and has more opened while they are wanted.
+//!
+//! Small and idle flows share the trunks. A flow that has sent [`BUSY_BYTES`] is lent one subflow a
+//! path, in the direction that this end sends; when all are lent, it shares the trunk. Lending is
+//! policy of the sender, not protocol: the receiver takes any record from any subflow.
+
+use std::time::Duration;
+
+use guywire_sched::{SubflowId, Time};
+
+use super::{Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
+use crate::timer::Timer;
+
+/// A flow that moved so much is busy.
+const BUSY_BYTES: u64 = 128 << 10;
+/// A flow that had nothing to send for so long gives its subflows back.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// How often that is looked at, and how many subflows are wanted.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+impl Session {
+    /// Looks at the flows regularly as long as there are any.
+    pub(super) fn start_lending(&mut self, now: Time) {
+        if !self.timers.is_set(Timer::Lending) {
+            self.timers.set(Timer::Lending, Some(now + INTERVAL));
+        }
+    }
+
+    pub(super) fn lending_timeout(&mut self, now: Time) {
+        if self.flows.is_empty() {
+            return;
+        }
+        self.timers.set(Timer::Lending, Some(now + INTERVAL));
+        let idle = |flow: &crate::flow::Flow| {
+            !flow.send.is_outstanding() && now.since(flow.last_busy) > IDLE_AFTER
+        };
+        for flow in self.flows.values_mut().filter(|flow| idle(flow)) {
+            for (_, subflow) in std::mem::take(&mut flow.own) {
+                if let Some(subflow) = self.subflows.get_mut(&subflow) {
+                    subflow.lent_to = None;
+                }
+            }
+        }
+        self.fill_pools(now);
+    }
+
+    /// Router: opens what is missing. A path has its trunk and one to lend, and more while more
+    /// flows are busy in either direction.
+    pub(super) fn fill_pools(&mut self, now: Time) {
+        if self.config.side != Side::Router || self.ended {
+            return;
+        }
+        let busy = self
+            .flows
+            .values()
+            .filter(|flow| flow.send.scheduled().max(flow.recv.cumulative()) >= BUSY_BYTES)
+            .take(MAX_SUBFLOWS_PER_PATH)
+            .count();
+        let wanted = (1 + busy).clamp(2, MAX_SUBFLOWS_PER_PATH);
+        for (&id, path) in self.paths.iter_mut().filter(|(_, path)| path.is_up()) {
+            let there = self
+                .subflows
+                .values()
+                .filter(|s| s.path == id && !s.closing)
+                .count();
+            let recently = path.dialled.is_some_and(|at| now.since(at) < INTERVAL / 2);
+            for _ in there + path.dials as usize..wanted {
+                if recently {
+                    break;
+                }
+                path.dials += 1;
+                path.dialled = Some(now);
+                self.events.push_back(Event::Dial(id));
+            }
+        }
+    }
+
+    /// Lends the flow what is free, if it is busy.
+    pub(super) fn lend(&mut self, id: u64) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        if flow.send.scheduled() < BUSY_BYTES || flow.opening.is_some() || flow.send.backlog() == 0
+        {
+            return;
+        }
+        for (&path, _) in self.paths.iter().filter(|(_, path)| path.is_up()) {
+            if flow.own.contains_key(&path) {
+                continue;
+            }
+            let mut of_path = self
+                .subflows
+                .iter_mut()
+                .filter(|(_, s)| s.path == path && !s.closing);
+            let _trunk = of_path.next();
+            if let Some((&subflow, free)) = of_path.find(|(_, s)| s.lent_to.is_none()) {
+                free.lent_to = Some(id);
+                flow.own.insert(path, subflow);
+            }
+        }
+    }
+
+    /// A subflow is lent no more.
+    pub(super) fn take_back(&mut self, subflow: SubflowId) {
+        let lent_to = self
+            .subflows
+            .get_mut(&subflow)
+            .and_then(|s| s.lent_to.take());
+        if let Some(flow) = lent_to.and_then(|id| self.flows.get_mut(&id)) {
+            flow.own.retain(|_, own| *own != subflow);
+        }
+    }
+}

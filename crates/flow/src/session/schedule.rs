@@ -1,0 +1,408 @@
+//! Asks the schedulers, cuts chunks, and writes records.
+
+use guywire_sched::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView, Time};
+
+use super::{Event, Session};
+use crate::flow::{Flow, Queue};
+use crate::path::Path;
+use crate::record::{self, Control};
+use crate::send::Relief;
+use crate::subflow::{Subflow, trunk};
+
+/// What became of an attempt to schedule one chunk.
+#[derive(PartialEq, Eq)]
+enum Placed {
+    /// A subflow owes it now.
+    Yes,
+    /// The flow has nothing to schedule.
+    Nothing,
+    /// It must wait: nothing is marked, or everything marked is full.
+    Waits,
+}
+
+impl Session {
+    /// The flow may have something to schedule.
+    pub(super) fn enqueue(&mut self, id: u64) {
+        self.lend(id);
+        if let Some(flow) = self.flows.get_mut(&id)
+            && flow.send.has_work()
+            && flow.queue != Queue::Waiting
+        {
+            flow.queue = Queue::Waiting;
+            self.parked.remove(&id);
+            self.waiting.push_back(id);
+        }
+    }
+
+    /// Flows that had to wait are asked again.
+    pub(super) fn unpark(&mut self) {
+        for id in std::mem::take(&mut self.parked) {
+            if let Some(flow) = self.flows.get_mut(&id) {
+                flow.queue = Queue::Waiting;
+                self.waiting.push_back(id);
+            }
+        }
+    }
+
+    /// Schedules chunk by chunk, the flows in turn, while any subflow has room.
+    pub(super) fn pump(&mut self, now: Time) {
+        while !self.waiting.is_empty() && self.any_room() {
+            let Some(id) = self.waiting.pop_front() else {
+                break;
+            };
+            let placed = self.place(now, id);
+            let Some(flow) = self.flows.get_mut(&id) else {
+                continue;
+            };
+            match placed {
+                Placed::Yes => self.waiting.push_back(id),
+                Placed::Waits => {
+                    flow.queue = Queue::Parked;
+                    self.parked.insert(id);
+                }
+                Placed::Nothing => flow.queue = Queue::Absent,
+            }
+        }
+    }
+
+    fn any_room(&self) -> bool {
+        self.subflows.values().any(|subflow| subflow.room() > 0)
+    }
+
+    /// Schedules one chunk of a flow.
+    fn place(&mut self, now: Time, id: u64) -> Placed {
+        let Some(flow) = self.flows.get(&id) else {
+            return Placed::Nothing;
+        };
+        if !flow.send.has_work() {
+            return Placed::Nothing;
+        }
+        if let Some(lost) = flow.send.first_lost() {
+            if self.place_lost(now, id, lost) {
+                return Placed::Yes;
+            }
+            let fresh = self
+                .flows
+                .get(&id)
+                .is_some_and(|flow| flow.send.backlog() > 0 && flow.send.window_free() > 0);
+            if !fresh {
+                return Placed::Waits;
+            }
+        }
+        match self.place_new(now, id) {
+            true => Placed::Yes,
+            false => Placed::Waits,
+        }
+    }
+
+    /// Gives a lost chunk to subflows that have not sent it.
+    fn place_lost(&mut self, now: Time, id: u64, (dsn, length): (u64, u64)) -> bool {
+        let (mut views, count) = self.views(id);
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return false;
+        };
+        let mut shown = 0;
+        for at in 0..count {
+            if !flow.send.has_sent(dsn, views[at].id) {
+                views[shown] = views[at];
+                shown += 1;
+            }
+        }
+        let views = &views[..shown];
+        let mut marks = Marks::default();
+        flow.scheduler
+            .get_retrans(&view_of(flow, now, length, views), &mut marks);
+        let Some(chosen) = chosen(views, marks) else {
+            return false;
+        };
+        flow.send.owe_lost(dsn, &chosen);
+        self.charge(id, length, &chosen);
+        true
+    }
+
+    /// Cuts a new chunk for the subflows that the flow's scheduler marks.
+    fn place_new(&mut self, now: Time, id: u64) -> bool {
+        let (views, count) = self.views(id);
+        let views = &views[..count];
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return false;
+        };
+        let mut marks = Marks::default();
+        let length = record::MAX_BODY as u64;
+        flow.scheduler
+            .get_send(&view_of(flow, now, length, views), &mut marks);
+        let Some(chosen) = chosen(views, marks) else {
+            return false;
+        };
+        let sizes = chosen
+            .iter()
+            .filter_map(|subflow| self.subflows.get(subflow));
+        let size = sizes.map(Subflow::chunk).min().unwrap_or(0);
+        let length = flow.send.cut(size, &chosen);
+        self.charge(id, length, &chosen);
+        length > 0
+    }
+
+    /// The chosen subflows owe a chunk of a flow.
+    fn charge(&mut self, id: u64, length: u64, chosen: &[SubflowId]) {
+        for &subflow in chosen {
+            if let Some(state) = self.subflows.get_mut(&subflow) {
+                state.owe(id, length);
+                self.wake(subflow);
+            }
+        }
+    }
+
+    pub(super) fn relieve(&mut self, relief: Relief) {
+        for (subflow, bytes) in relief {
+            if let Some(subflow) = self.subflows.get_mut(&subflow) {
+                subflow.relieve(bytes);
+            }
+        }
+    }
+
+    /// The subflows a flow may use now, one a path: its own or the trunk. Those of paths that are
+    /// up, or if there are none, of stale ones.
+    pub(super) fn subflows_of(&self, id: u64) -> impl Iterator<Item = (SubflowId, &Subflow)> {
+        let any_up = self.paths.values().any(Path::is_up);
+        let flow = self.flows.get(&id);
+        self.paths
+            .iter()
+            .filter(move |(_, path)| path.is_up() || (!any_up && !path.withdrawn))
+            .filter_map(move |(&path, _)| self.subflow_on(flow?, path))
+            .take(MAX_SUBFLOWS)
+    }
+
+    fn subflow_on(&self, flow: &Flow, path: u8) -> Option<(SubflowId, &Subflow)> {
+        let fit = |id: &SubflowId| self.subflows.get(id).is_some_and(|s| !s.closing);
+        let id = match &flow.opening {
+            // Nothing may overtake the OPEN.
+            Some(carriers) => carriers
+                .iter()
+                .copied()
+                .find(|id| fit(id) && self.subflows.get(id).is_some_and(|s| s.path == path))?,
+            None => match flow.own.get(&path).copied().filter(fit) {
+                Some(own) => own,
+                None => trunk(&self.subflows, path)?,
+            },
+        };
+        Some((id, self.subflows.get(&id)?))
+    }
+
+    fn views(&self, id: u64) -> ([SubflowView; MAX_SUBFLOWS], usize) {
+        let mut views = [EMPTY_VIEW; MAX_SUBFLOWS];
+        let mut count = 0;
+        for (view, (id, subflow)) in views.iter_mut().zip(self.subflows_of(id)) {
+            let path = self.paths.get(&subflow.path);
+            *view = SubflowView {
+                id,
+                path: subflow.path,
+                srtt: subflow.info.srtt,
+                rttvar: subflow.info.rttvar,
+                min_rtt: subflow.info.min_rtt,
+                rate: subflow.info.rate(),
+                queued: subflow.queued + subflow.owed,
+                room: subflow.room(),
+                backup: path.is_some_and(|path| path.backup),
+                stale: path.is_some_and(|path| path.stale_since().is_some()),
+            };
+            count += 1;
+        }
+        (views, count)
+    }
+
+    /// The driver is to ask what there is to send.
+    pub(super) fn wake(&mut self, id: SubflowId) {
+        if let Some(subflow) = self.subflows.get_mut(&id)
+            && !std::mem::replace(&mut subflow.woken, true)
+        {
+            self.events.push_back(Event::Transmit(id));
+        }
+    }
+
+    /// Numbers a control record and gives it to a subflow.
+    pub(super) fn tell(&mut self, control: Control) {
+        self.sender.push(control);
+        self.assign_control();
+    }
+
+    /// Gives every control record without a carrier to the best subflow for it.
+    pub(super) fn assign_control(&mut self) {
+        let homeless: Vec<(u64, Option<u64>, bool)> = self
+            .sender
+            .homeless()
+            .map(|(number, control)| {
+                (
+                    number,
+                    flow_of(control),
+                    matches!(control, Control::Open { .. }),
+                )
+            })
+            .collect();
+        for (number, flow, opens) in homeless {
+            let waits_for_open = flow.filter(|_| !opens);
+            let Some(id) = self.signal_carrier(waits_for_open) else {
+                continue;
+            };
+            if opens
+                && let Some(flow) = flow.and_then(|flow| self.flows.get_mut(&flow))
+                && let Some(carriers) = &mut flow.opening
+            {
+                carriers.insert(id);
+            }
+            self.sender.assign(number, id);
+            if let Some(subflow) = self.subflows.get_mut(&id) {
+                subflow.control.insert(number);
+                self.wake(id);
+            }
+        }
+    }
+
+    /// The best subflow for what must not be lost: the trunk of the fastest path that is up, a
+    /// stale one only when no other is left. Of a flow that waits for the answer to its OPEN: one
+    /// that carried it.
+    pub(super) fn signal_carrier(&self, flow: Option<u64>) -> Option<SubflowId> {
+        let carriers = flow
+            .and_then(|flow| self.flows.get(&flow))
+            .and_then(|flow| flow.opening.as_ref());
+        let rank = |subflow: &Subflow| {
+            let path = self.paths.get(&subflow.path);
+            (
+                !path.is_some_and(Path::is_up),
+                subflow.suspect,
+                path.is_some_and(|path| path.backup),
+                subflow.info.srtt,
+            )
+        };
+        let trunks = self
+            .paths
+            .keys()
+            .filter_map(|&path| trunk(&self.subflows, path));
+        let fit = |id: &SubflowId| self.subflows.get(id).is_some_and(|s| !s.closing);
+        let best = |ids: &mut dyn Iterator<Item = SubflowId>| {
+            ids.filter(fit)
+                .min_by_key(|id| self.subflows.get(id).map(rank))
+        };
+        match carriers {
+            Some(carriers) => best(&mut carriers.iter().copied()),
+            None => best(&mut trunks.into_iter()),
+        }
+    }
+
+    /// Appends what the subflow sends next: signals first, then the chunks it owes, its flows in
+    /// turn. Stops when `out` holds `enough` bytes or the subflow's queue is full; what is appended
+    /// must be sent. Call again until nothing is appended.
+    pub fn poll_transmit(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Vec<u8>) {
+        let before = out.len();
+        if let Some(subflow) = self.subflows.get_mut(&id) {
+            subflow.woken = false;
+            self.put_signals(now, id, out);
+            self.put_chunks(now, id, enough, out);
+        }
+        let written = (out.len() - before) as u64;
+        if let Some(subflow) = self.subflows.get_mut(&id).filter(|_| written > 0) {
+            subflow.queued += written;
+            subflow.sent_bytes += written;
+            subflow.progress.wrote(now);
+        }
+    }
+
+    fn put_signals(&mut self, now: Time, id: SubflowId, out: &mut Vec<u8>) {
+        let Some(subflow) = self.subflows.get_mut(&id) else {
+            return;
+        };
+        if let Some(stamp) = subflow.ping.take() {
+            record::put_ping(out, stamp);
+        }
+        if let Some(stamp) = subflow.pong.take() {
+            record::put_pong(out, stamp);
+        }
+        if std::mem::take(&mut subflow.control_ack) {
+            record::put_control_ack(out, self.received.edge());
+        }
+        for number in std::mem::take(&mut subflow.control) {
+            if let Some(control) = self.sender.send(number, id) {
+                record::put_control(out, number, control);
+            }
+        }
+        for flow in std::mem::take(&mut subflow.acks) {
+            self.put_ack(now, flow, id, out);
+        }
+    }
+
+    fn put_chunks(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        while out.len() < enough {
+            let Some(subflow) = self.subflows.get_mut(&id) else {
+                return;
+            };
+            let written = (out.len() - start) as u64;
+            if subflow.queued + written >= subflow.queue_bound() {
+                return;
+            }
+            let Some(flow_id) = subflow.turn.pop_front() else {
+                return;
+            };
+            let Some(flow) = self.flows.get_mut(&flow_id) else {
+                continue;
+            };
+            if let Some((dsn, length)) = flow.send.pay(id) {
+                record::put_data_header(out, flow_id, dsn, length as usize);
+                flow.send.copy(dsn, length, out);
+                flow.last_busy = now;
+                subflow.relieve(length);
+            }
+            if flow.send.owes(id) {
+                subflow.turn.push_back(flow_id);
+            }
+        }
+    }
+}
+
+const EMPTY_VIEW: SubflowView = SubflowView {
+    id: SubflowId(0),
+    path: 0,
+    srtt: std::time::Duration::ZERO,
+    rttvar: std::time::Duration::ZERO,
+    min_rtt: std::time::Duration::ZERO,
+    rate: 1,
+    queued: 0,
+    room: 0,
+    backup: false,
+    stale: false,
+};
+
+fn view_of<'a>(flow: &Flow, now: Time, chunk: u64, subflows: &'a [SubflowView]) -> FlowView<'a> {
+    FlowView {
+        now,
+        window_free: flow.send.window_free(),
+        backlog: flow.send.backlog(),
+        sent: flow.send.scheduled(),
+        chunk: chunk.min(flow.send.backlog().max(1)),
+        subflows,
+    }
+}
+
+/// The marked subflows, unless every one of them is full: then the flow waits. A full one beside
+/// others with room just owes the chunk.
+fn chosen(views: &[SubflowView], marks: Marks) -> Option<Vec<SubflowId>> {
+    let marked = || marks.iter().filter_map(|at| views.get(at));
+    marked()
+        .any(|view| view.room > 0)
+        .then(|| marked().map(|view| view.id).collect())
+}
+
+fn flow_of(control: &Control) -> Option<u64> {
+    match *control {
+        Control::Open { flow, .. }
+        | Control::Opened { flow, .. }
+        | Control::Refused { flow, .. }
+        | Control::Fin { flow, .. }
+        | Control::Reset { flow, .. }
+        | Control::Done { flow } => Some(flow),
+        Control::PathStatus { .. }
+        | Control::Scheduler { .. }
+        | Control::SchedulerResult { .. }
+        | Control::GoAway(_) => None,
+    }
+}
