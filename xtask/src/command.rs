@@ -1,7 +1,7 @@
 //! Running other programs: with their output captured in order, or passed through.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -64,17 +64,6 @@ pub(crate) fn passes(command: &mut Command) -> Result<bool> {
         .status()
         .with_context(|| format!("cannot start `{name}`"))?;
     Ok(status.success())
-}
-
-/// Where `program` is found in `PATH` or in the system directories, which `PATH` of ordinary
-/// users leaves out.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(system)
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.is_file())
 }
 
 /// The cargo that runs us.

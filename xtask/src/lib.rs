@@ -4,9 +4,24 @@
 //! room, so both see Guywire from outside only: the binary, its exit codes, its output. It does
 //! not judge anything.
 //!
+//! - [`find_program`]: whether a stranger's program is there to be run.
 //! - [`lab::Lab`]: one lab, from `lab up` to `lab down`.
 //! - [`lab::fetch`]: transfers by the measuring client, and what it measured.
 //! - [`lab::counters`]: what a node's kernel says: connections, bytes per device.
 //! - [`lab::programs`]: strangers' programs run through it.
 
 pub mod lab;
+
+use std::path::PathBuf;
+
+/// Where `program` is found in `PATH` or in the system directories, which `PATH` of ordinary
+/// users leaves out.
+#[must_use]
+pub fn find_program(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(system)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}

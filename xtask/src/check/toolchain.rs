@@ -34,7 +34,7 @@ pub(super) fn documentation() -> Result<Finding> {
 
 /// cargo-deny's own judgement by `deny.toml`, advisories included where its database can be had.
 pub(super) fn deny(install: bool) -> Result<Finding> {
-    if command::find("cargo-deny").is_none() {
+    if xtask::find_program("cargo-deny").is_none() {
         if !install {
             let next = "not installed; `cargo xtask check --install` installs it";
             return Ok(Finding::Skipped(next.to_owned()));

@@ -89,9 +89,7 @@ impl Lab {
     /// Transfers by the measuring client in the node `client`.
     #[must_use]
     pub fn fetch(&self, url: &str) -> Fetch {
-        let binary = self.binary.as_os_str();
-        let program = [binary, "lab".as_ref(), "fetch".as_ref(), "--json".as_ref()];
-        let mut command = self.exec("client", &program);
+        let mut command = self.exec("client", &["guywire", "lab", "fetch", "--json"]);
         command.arg(url);
         Fetch::new(command)
     }

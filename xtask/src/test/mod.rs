@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
     let filter = arguments.filter.as_deref();
     let mut tally = Tally::default();
-    if command::find("cargo-nextest").is_some() {
+    if xtask::find_program("cargo-nextest").is_some() {
         let mut nextest = cargo(&["nextest", "run", "--workspace", "--no-fail-fast"]);
         nextest.args(["--color=never", "--hide-progress-bar", "--no-tests=pass"]);
         nextest.args(["--success-output=immediate", "--failure-output=immediate"]);

@@ -72,7 +72,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 pub(super) fn provide(install: bool) -> Result<()> {
     let missing: Vec<&Wanted> = WANTED
         .iter()
-        .filter(|wanted| command::find(wanted.program).is_none())
+        .filter(|wanted| xtask::find_program(wanted.program).is_none())
         .collect();
     if missing.is_empty() {
         println!("system packages: all there");
@@ -89,7 +89,7 @@ pub(super) fn provide(install: bool) -> Result<()> {
         );
     } else if !command::is_root() {
         println!("Only root can install them: `sudo {by_hand}`. Tests that want them are skipped.");
-    } else if command::find("apt-get").is_none() {
+    } else if xtask::find_program("apt-get").is_none() {
         println!(
             "There is no apt-get here: install them by other means, or their tests are skipped."
         );

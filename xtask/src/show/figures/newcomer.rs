@@ -44,7 +44,7 @@ fn all(run: &Run, report: &mut Report, binary: &Path, directory: &Path) -> Resul
     if !command::is_root() {
         return Ok(());
     }
-    let Some(setpriv) = command::find("setpriv") else {
+    let Some(setpriv) = xtask::find_program("setpriv") else {
         report.condition("not shown as an ordinary user: there is no setpriv");
         return Ok(());
     };
