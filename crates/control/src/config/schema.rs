@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use guywire_transport::enrol::HostPort;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml_edit::Value;
@@ -70,7 +71,7 @@ pub enum Kind {
     Device,
     /// An address and port, such as `198.51.100.10:443` or `[2001:db8::1]:443`.
     Socket,
-    /// As `Socket`, or a host name and port.
+    /// An address or host name, perhaps with a port (default 443).
     HostPort,
     /// An address and perhaps a port (default 53).
     Resolver,
@@ -140,7 +141,7 @@ impl Kind {
             Self::Socket => text
                 .parse::<SocketAddr>()
                 .is_ok_and(|address| address.port() != 0),
-            Self::HostPort => is_host_port(text),
+            Self::HostPort => text.parse::<HostPort>().is_ok(),
             Self::Resolver => parse_resolver(text).is_some(),
             Self::Address => text.parse::<IpAddr>().is_ok(),
             Self::Network => parse_network(text).is_some(),
@@ -183,9 +184,9 @@ impl fmt::Display for Kind {
             Self::Socket => f.write_str(
                 "an address and port, such as \"198.51.100.10:443\" or \"[2001:db8::1]:443\"",
             ),
-            Self::HostPort => {
-                f.write_str("an address or host name, and port, such as \"198.51.100.10:443\"")
-            }
+            Self::HostPort => f.write_str(
+                "an address or host name, perhaps with a port, such as \"198.51.100.10:443\"",
+            ),
             Self::Resolver => {
                 f.write_str("an address, perhaps with a port, such as \"203.0.113.1\"")
             }
@@ -200,7 +201,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Whether a text may name a router, a link or a scheduler. Such a name is also a safe file name.
+/// Whether a text may name a link or a scheduler.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
@@ -222,21 +223,6 @@ fn is_key(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
-}
-
-fn is_host_port(text: &str) -> bool {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return address.port() != 0;
-    }
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        let labels = host.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        });
-        labels && host.len() <= 253 && port.parse::<u16>().is_ok_and(|port| port != 0)
-    })
 }
 
 /// A resolver: an address, perhaps with a port.

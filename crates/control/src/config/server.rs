@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use guywire_transport::enrol::HostPort;
+use guywire_transport::enrol::invitation::MAX_ADDRESSES;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -33,7 +35,7 @@ const TOP: Section = Section {
         },
         Setting {
             key: "address",
-            kind: Kind::List(&Kind::HostPort, 1, 16),
+            kind: Kind::List(&Kind::HostPort, 1, MAX_ADDRESSES),
             default: Absent::Required,
             text: "How routers reach this server from the Internet; it goes into invitations. One for IPv4 and one for IPv6 is best.",
         },
@@ -117,8 +119,8 @@ struct WrittenPolicy {
 pub struct ServerConfig {
     /// Where routers are listened for; at least one.
     pub listen: Vec<SocketAddr>,
-    /// How routers reach the server: addresses or host names with port; at least one.
-    pub address: Vec<String>,
+    /// How routers reach the server; 1 to 8.
+    pub address: Vec<HostPort>,
     /// Directory of key, routers and invitations.
     pub state_dir: PathBuf,
     /// Directory of sockets and process ids.
@@ -175,7 +177,11 @@ fn resolve(written: Written) -> ServerConfig {
     let resolvers = written.dns.resolvers;
     ServerConfig {
         listen: written.listen.unwrap_or_else(default_listen),
-        address: written.address,
+        address: written
+            .address
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
         state_dir: written.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
         run_dir: written.run_dir.unwrap_or_else(|| crate::RUN_DIR.into()),
         resolvers: resolvers.map(|list| {
@@ -206,7 +212,7 @@ fn default_listen() -> Vec<SocketAddr> {
 #[derive(Debug, Clone, Default)]
 pub struct NewServer {
     /// How routers reach the server.
-    pub address: Vec<String>,
+    pub address: Vec<HostPort>,
     /// Where it listens; empty for the default.
     pub listen: Vec<SocketAddr>,
 }
@@ -228,7 +234,7 @@ impl NewServer {
         let _ = writeln!(
             out,
             "# How routers reach this server; it goes into invitations.\naddress = {}",
-            list(self.address.clone())
+            list(self.address.iter().map(HostPort::to_string).collect())
         );
         if !self.listen.is_empty() {
             let _ = writeln!(

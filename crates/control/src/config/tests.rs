@@ -66,11 +66,11 @@ fn what_join_writes_is_accepted_with_the_defaults() {
 #[test]
 fn what_init_writes_is_accepted() {
     let new = NewServer {
-        address: vec!["vpn.example.org:443".into()],
+        address: vec!["vpn.example.org:443".parse().unwrap()],
         listen: vec!["[::]:8443".parse().unwrap()],
     };
     let config = ServerConfig::parse(Path::new("server.toml"), &new.to_toml()).unwrap();
-    assert_eq!(config.address, ["vpn.example.org:443"]);
+    assert_eq!(config.address, ["vpn.example.org:443".parse().unwrap()]);
     assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
     let resolv = "# x\nsearch lan\nnameserver 203.0.113.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::53 \nnameserver\n";
     assert_eq!(

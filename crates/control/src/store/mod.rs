@@ -43,11 +43,6 @@ pub enum StoreError {
     /// The operating system has no random numbers.
     #[error("the system gives no random numbers")]
     Random,
-    /// The name cannot be a router's.
-    #[error(
-        "\"{0}\" cannot name a router; use 1 to 63 letters, digits, `-`, `_` or `.`, first a letter or digit"
-    )]
-    BadName(String),
     /// Too many invitations are open.
     #[error("{0} invitations are open, the most there may be; remove some from STATE/invitations")]
     TooManyInvitations(usize),

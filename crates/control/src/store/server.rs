@@ -4,21 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
-use data_encoding::{BASE32_NOPAD, HEXLOWER};
+use data_encoding::HEXLOWER;
+use guywire_transport::enrol::{InvitationSecret, Refusal, RouterName};
 use guywire_transport::key::{PrivateKey, PublicKey};
 use guywire_transport::tag::TagKey;
 use serde::{Deserialize, Serialize};
 
 use super::{FileError, StoreError, files};
-use crate::config::is_name;
 use crate::worker::{AuthorisedRouter, Enrolled, SecretText};
 
 /// Most invitations that are neither used nor expired.
 const MAX_INVITATIONS: usize = 1000;
 /// A used or expired invitation is kept this long, so that whoever presents it gets to know why it fails.
 const KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Bytes of an invitation's secret.
-const SECRET_BYTES: usize = 20;
 
 /// The files of a server, in its state directory.
 #[derive(Debug, Clone)]
@@ -31,7 +29,7 @@ pub struct ServerStore {
 pub struct InvitationRecord {
     /// The name that the router will have.
     pub name: String,
-    /// SHA-256 of the secret's text, in hexadecimal.
+    /// SHA-256 of the secret, in hexadecimal.
     pub secret_sha256: String,
     /// When it was made, in seconds since 1970.
     pub created: u64,
@@ -62,36 +60,29 @@ struct RouterRecord {
 #[derive(Debug, Clone)]
 pub struct NewInvitation {
     /// The name that the router will have.
-    pub name: String,
-    /// The secret, as text.
-    pub secret: SecretText,
+    pub name: RouterName,
+    /// The secret.
+    pub secret: InvitationSecret,
     /// When it stops to be valid, in seconds since 1970.
     pub expires: u64,
     /// A router of this name exists; the one that joins takes its place.
     pub replaces: bool,
 }
 
-/// Why an invitation is not accepted. The texts are shown to the person who joins.
+/// Why an invitation is not accepted: for the server's log. The router hears the [`Refusal`].
 #[derive(Debug, thiserror::Error)]
 pub enum RedeemError {
     /// No such secret.
-    #[error(
-        "this server does not know the invitation; make a new one with `guywire server invite NAME`"
-    )]
+    #[error("the invitation is not known here")]
     Unknown,
-    /// Used before.
-    #[error(
-        "the invitation for \"{name}\" has been used already; make a new one with `guywire server invite {name}`"
-    )]
+    /// Another key used it.
+    #[error("the invitation for \"{name}\" was used by another router")]
     Used {
         /// The name it was for.
         name: String,
     },
     /// Too old.
-    #[error(
-        "the invitation for \"{name}\" expired {ago} s ago by the server's clock; make a new one with `guywire server \
-         invite {name}`"
-    )]
+    #[error("the invitation for \"{name}\" expired {ago} s ago")]
     Expired {
         /// The name it was for.
         name: String,
@@ -99,11 +90,24 @@ pub enum RedeemError {
         ago: u64,
     },
     /// The public key is none.
-    #[error("the router sent no valid public key ({0}); update guywire on the router")]
+    #[error("not a public key: {0}")]
     BadKey(String),
-    /// The store failed; the text goes to the server's log, not to strangers.
-    #[error("the server cannot store the registration; its log says why")]
+    /// The store failed.
+    #[error("the registration cannot be stored: {0}")]
     Store(#[from] StoreError),
+}
+
+impl RedeemError {
+    /// What the router is told.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Unknown | Self::BadKey(_) => Refusal::Unknown,
+            Self::Used { .. } => Refusal::Used,
+            Self::Expired { .. } => Refusal::Expired,
+            Self::Store(_) => Refusal::Busy,
+        }
+    }
 }
 
 impl From<FileError> for RedeemError {
@@ -209,45 +213,41 @@ impl ServerStore {
     /// Makes an invitation for a router of this name, valid for `lifetime` from `now` on.
     ///
     /// # Errors
-    /// The name is none, too many invitations are open, or the file cannot be written.
+    /// Too many invitations are open, or the file cannot be written.
     pub fn invite(
         &self,
-        name: &str,
+        name: RouterName,
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<NewInvitation, StoreError> {
-        if !is_name(name) {
-            return Err(StoreError::BadName(name.chars().take(80).collect()));
-        }
         let now = seconds(now);
         self.prune(now)?;
-        let mut random = [0; SECRET_BYTES];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| StoreError::Random)?;
-        let secret = BASE32_NOPAD.encode(&random).to_ascii_lowercase();
+        let secret = InvitationSecret::generate().map_err(|_| StoreError::Random)?;
         let hash = hash(&secret);
         let expires = now.saturating_add(lifetime.as_secs());
         let record = InvitationRecord {
-            name: name.into(),
+            name: name.to_string(),
             secret_sha256: hash.clone(),
             created: now,
             expires,
             used: None,
         };
         self.save(&self.invitation_path(&hash), &record)?;
-        let replaces = self.router_path(name).exists();
+        let replaces = self.router_path(name.as_str()).exists();
         Ok(NewInvitation {
-            name: name.into(),
-            secret: SecretText(secret),
+            name,
+            secret,
             expires,
             replaces,
         })
     }
 
     /// Registers the public key of whoever presents an invitation's secret. The invitation is marked as used, on disk,
-    /// before the router is: a crash in between costs the invitation, it never lets two in.
+    /// before the router is: a crash in between lets no second key in. The key that used it may do so again (its answer
+    /// may have been lost), which also mends what such a crash left undone.
     ///
     /// # Errors
-    /// The invitation is unknown, used or expired, the key is none, or the store fails.
+    /// The invitation is unknown, used by another key or expired, the key is none, or the store fails.
     pub fn redeem(
         &self,
         secret: &str,
@@ -259,7 +259,7 @@ impl ServerStore {
             .parse()
             .map_err(|error| RedeemError::BadKey(format!("{error}")))?;
         let public_key = public_key.to_string();
-        let hash = hash(secret);
+        let hash = hash(&secret.parse().map_err(|_| RedeemError::Unknown)?);
         let path = self.invitation_path(&hash);
         let mut invitation: InvitationRecord = match read_record(&path) {
             Ok(record) => record,
@@ -271,21 +271,24 @@ impl ServerStore {
             return Err(RedeemError::Unknown);
         }
         let name = invitation.name.clone();
-        if invitation.used.is_some() {
-            return Err(RedeemError::Used { name });
-        }
-        if now >= invitation.expires {
-            return Err(RedeemError::Expired {
-                name,
-                ago: now - invitation.expires,
-            });
+        match &invitation.used {
+            Some(used) if used.public_key != public_key => return Err(RedeemError::Used { name }),
+            None if now >= invitation.expires => {
+                return Err(RedeemError::Expired {
+                    name,
+                    ago: now - invitation.expires,
+                });
+            }
+            _ => {}
         }
         let tag_key = self.tag_keys()?.swap_remove(0);
-        invitation.used = Some(Use {
-            at: now,
-            public_key: public_key.clone(),
-        });
-        self.save(&path, &invitation)?;
+        if invitation.used.is_none() {
+            invitation.used = Some(Use {
+                at: now,
+                public_key: public_key.clone(),
+            });
+            self.save(&path, &invitation)?;
+        }
         self.forget_key(&public_key, &name)?;
         self.save(
             &self.router_path(&name),
@@ -352,7 +355,7 @@ impl ServerStore {
         self.directory.join("invitations")
     }
 
-    /// Names have been checked by [`is_name`] before they come here.
+    /// Names come from a [`RouterName`] by way of an invitation, and are safe as file names.
     fn router_path(&self, name: &str) -> PathBuf {
         self.routers_dir().join(format!("{name}.json"))
     }
@@ -383,7 +386,7 @@ fn read_record<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, FileError
     })
 }
 
-fn hash(secret: &str) -> String {
+fn hash(secret: &InvitationSecret) -> String {
     HEXLOWER.encode(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref())
 }
 

@@ -3,10 +3,16 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
+use guywire_transport::enrol::Refusal;
+
 use super::*;
 use crate::testing::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+fn invite(store: &ServerStore, name: &str, now: SystemTime) -> NewInvitation {
+    store.invite(name.parse().unwrap(), HOUR, now).unwrap()
+}
 
 fn new_key() -> String {
     PrivateKey::generate().unwrap().public_key().to_string()
@@ -18,44 +24,51 @@ fn an_invitation_is_good_once() {
     let (store, new) = ServerStore::create(dir.path()).unwrap();
     assert!(new);
     let now = SystemTime::now();
-    let invitation = store.invite("home", HOUR, now).unwrap();
+    let invitation = invite(&store, "home", now);
     assert!(!invitation.replaces);
     let key = new_key();
-    let enrolled = store.redeem(&invitation.secret, &key, now).unwrap();
+    let enrolled = store
+        .redeem(&invitation.secret.to_string(), &key, now)
+        .unwrap();
     assert_eq!(
         (enrolled.name.as_str(), &enrolled.tag_key),
         ("home", &store.tag_keys().unwrap()[0])
     );
     let routers = store.routers().unwrap();
     assert_eq!((routers.len(), &routers[0].public_key), (1, &key));
-    let again = ServerStore::open(dir.path())
-        .unwrap()
-        .redeem(&invitation.secret, &new_key(), now);
+    let again = ServerStore::open(dir.path()).unwrap().redeem(
+        &invitation.secret.to_string(),
+        &new_key(),
+        now,
+    );
     assert!(
         matches!(again, Err(RedeemError::Used { ref name }) if name == "home"),
         "{again:?}"
     );
-    assert!(store.invite("home", HOUR, now).unwrap().replaces);
+    assert!(invite(&store, "home", now).replaces);
 }
 
 #[test]
-fn a_crash_between_marking_and_registering_lets_nobody_in_twice() {
+fn a_crash_between_marking_and_registering_lets_only_the_same_key_in() {
     let dir = TempDir::new("store-crash");
     let (store, _) = ServerStore::create(dir.path()).unwrap();
     let now = SystemTime::now();
-    let invitation = store.invite("home", HOUR, now).unwrap();
+    let invitation = invite(&store, "home", now);
+    let secret = invitation.secret.to_string();
+    let key = new_key();
     // The registration cannot be written: something else has its name.
     std::fs::create_dir(dir.path().join("routers/home.json")).unwrap();
-    assert!(matches!(
-        store.redeem(&invitation.secret, &new_key(), now),
-        Err(RedeemError::Store(_))
-    ));
+    let failed = store.redeem(&secret, &key, now).unwrap_err();
+    assert_eq!(failed.refusal(), Refusal::Busy, "{failed}");
     std::fs::remove_dir(dir.path().join("routers/home.json")).unwrap();
-    assert!(matches!(
-        store.redeem(&invitation.secret, &new_key(), now),
-        Err(RedeemError::Used { .. })
-    ));
+    let other = store.redeem(&secret, &new_key(), now).unwrap_err();
+    assert_eq!(other.refusal(), Refusal::Used, "{other}");
     assert_eq!(store.routers().unwrap(), []);
+    // The answer was lost, the router tries again, even after the invitation's time.
+    store
+        .redeem(&secret, &key, now + HOUR)
+        .expect("the key that used it");
+    assert_eq!(store.routers().unwrap()[0].public_key, key);
 }
 
 #[test]
@@ -63,14 +76,10 @@ fn expired_unknown_and_malformed_are_told_apart() {
     let dir = TempDir::new("store-refused");
     let (store, _) = ServerStore::create(dir.path()).unwrap();
     let now = SystemTime::now();
-    let invitation = store.invite("home", HOUR, now).unwrap();
-    let late = store.redeem(&invitation.secret, &new_key(), now + HOUR);
+    let invitation = invite(&store, "home", now);
+    let late = store.redeem(&invitation.secret.to_string(), &new_key(), now + HOUR);
     assert!(matches!(late, Err(RedeemError::Expired { .. })), "{late:?}");
-    assert!(
-        late.unwrap_err()
-            .to_string()
-            .contains("guywire server invite home")
-    );
+    assert_eq!(late.unwrap_err().refusal(), Refusal::Expired);
     for secret in ["", "x", "../../etc/passwd", "\0", &"a".repeat(100_000)] {
         assert!(matches!(
             store.redeem(secret, &new_key(), now),
@@ -78,11 +87,11 @@ fn expired_unknown_and_malformed_are_told_apart() {
         ));
     }
     assert!(matches!(
-        store.redeem(&invitation.secret, "no key", now),
+        store.redeem(&invitation.secret.to_string(), "no key", now),
         Err(RedeemError::BadKey(_))
     ));
     store
-        .redeem(&invitation.secret, &new_key(), now)
+        .redeem(&invitation.secret.to_string(), &new_key(), now)
         .expect("none of the failures used it up");
 }
 
@@ -93,8 +102,10 @@ fn one_key_has_one_name() {
     let now = SystemTime::now();
     let key = new_key();
     for name in ["old", "new"] {
-        let invitation = store.invite(name, HOUR, now).unwrap();
-        store.redeem(&invitation.secret, &key, now).unwrap();
+        let invitation = invite(&store, name, now);
+        store
+            .redeem(&invitation.secret.to_string(), &key, now)
+            .unwrap();
     }
     let names: Vec<String> = store
         .routers()
@@ -106,21 +117,13 @@ fn one_key_has_one_name() {
 }
 
 #[test]
-fn old_invitations_are_removed_and_names_are_checked() {
+fn old_invitations_are_removed() {
     let dir = TempDir::new("store-prune");
     let (store, _) = ServerStore::create(dir.path()).unwrap();
     let now = SystemTime::now();
-    store.invite("home", HOUR, now).unwrap();
-    store
-        .invite("home", HOUR, now + Duration::from_secs(30 * 24 * 3600))
-        .unwrap();
+    invite(&store, "home", now);
+    invite(&store, "home", now + Duration::from_secs(30 * 24 * 3600));
     assert_eq!(store.invitations().unwrap().len(), 1);
-    for name in ["", "../x", ".x", "a b", "a/b", &"x".repeat(64)] {
-        assert!(
-            matches!(store.invite(name, HOUR, now), Err(StoreError::BadName(_))),
-            "{name}"
-        );
-    }
 }
 
 #[test]
@@ -128,8 +131,10 @@ fn a_damaged_file_harms_no_other_router() {
     let dir = TempDir::new("store-damaged");
     let (store, _) = ServerStore::create(dir.path()).unwrap();
     let now = SystemTime::now();
-    let invitation = store.invite("home", HOUR, now).unwrap();
-    store.redeem(&invitation.secret, &new_key(), now).unwrap();
+    let invitation = invite(&store, "home", now);
+    store
+        .redeem(&invitation.secret.to_string(), &new_key(), now)
+        .unwrap();
     std::fs::write(dir.path().join("routers/bad.json"), "{").unwrap();
     std::fs::write(dir.path().join("routers/.home.json.1.2"), "{}").unwrap();
     assert_eq!(store.routers().unwrap().len(), 1);
@@ -140,7 +145,7 @@ fn everything_is_private_and_the_secret_is_not_stored() {
     let dir = TempDir::new("store-private");
     let state = dir.path().join("state");
     let (store, _) = ServerStore::create(&state).unwrap();
-    let invitation = store.invite("home", HOUR, SystemTime::now()).unwrap();
+    let invitation = invite(&store, "home", SystemTime::now());
     router_key(&state).unwrap();
     let mut files = 0;
     let mut directories = vec![state];
@@ -164,7 +169,7 @@ fn everything_is_private_and_the_secret_is_not_stored() {
             assert!(
                 !std::fs::read_to_string(&path)
                     .unwrap()
-                    .contains(&*invitation.secret),
+                    .contains(&invitation.secret.to_string()),
                 "{path:?}"
             );
         }

@@ -47,11 +47,12 @@ pub enum ToWorker {
     Links(Vec<LinkSetup>),
     /// The routers that may connect from now on, all of them; live connections of others are closed (server).
     Routers(Vec<AuthorisedRouter>),
-    /// The answer to [`FromWorker::Redeem`]; an `Err` is a text for the person who joins (server).
+    /// The answer to [`FromWorker::Redeem`]; an `Err` is the text form of a
+    /// [`Refusal`](guywire_transport::enrol::Refusal) (server).
     Redeemed {
         /// The number of the question.
         request: u64,
-        /// What the router gets, or why it gets nothing.
+        /// What the router gets, or why it gets nothing: `unknown`, `used`, `expired` or `busy`.
         result: Result<Enrolled, String>,
     },
     /// End everything and exit with status 0 within two seconds.
