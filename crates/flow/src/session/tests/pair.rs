@@ -368,11 +368,8 @@ impl Pair {
                 }
                 continue;
             }
-            let late = self
-                .rng
-                .random_bool(link.loss)
-                .then_some(link.rtt)
-                .unwrap_or_default();
+            let lost = self.rng.random_bool(link.loss);
+            let late = if lost { link.rtt } else { Duration::ZERO };
             let at = (*free + link.rtt / 2 + late).max(pipe.last_arrival);
             pipe.last_arrival = at;
             pipe.flight.push_back((Some(at), bytes));
