@@ -8,7 +8,7 @@
 //! alphabet `a-z2-7`), and in no other form. Base32 rather than base64: a double click selects all
 //! of it, it cannot begin with `-` and be taken for an option, and it is safe in file names.
 //!
-//! Key files are in [`file`]; what a key may do is decided in [`crate::tls`].
+//! Key files are in [`mod@file`]; what a key may do is decided in [`crate::tls`].
 
 use std::fmt;
 use std::str::FromStr;

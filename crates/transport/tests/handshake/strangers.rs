@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::house::House;
+use crate::house::{BOUND, House};
 
 /// Sends `bytes`, closes the sending side, and gives the server's verdict. Not a byte may come
 /// back: strangers are not answered, and nothing was signed for them.
@@ -201,8 +201,19 @@ async fn recorded_client_hello(house: &House) -> Vec<u8> {
         house.tag_key.clone(),
     )
     .unwrap();
-    let short = Duration::from_millis(200);
-    let connecting = guywire_transport::tls::connect(stream.unwrap(), &tls, 0, short);
-    assert!(connecting.await.is_err());
-    read_to_end(accepted.unwrap().0).await
+    let connecting = guywire_transport::tls::connect(stream.unwrap(), &tls, 0, BOUND);
+    let (mut accepted, _) = accepted.unwrap();
+    let reading = async {
+        // One TLS record: its length is in the last two of its first five bytes.
+        let mut hello = vec![0; 5];
+        accepted.read_exact(&mut hello).await.unwrap();
+        let body = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+        hello.resize(5 + body, 0);
+        accepted.read_exact(&mut hello[5..]).await.unwrap();
+        hello
+    };
+    tokio::select! {
+        connected = connecting => panic!("nobody answered, yet {connected:?}"),
+        hello = reading => hello,
+    }
 }
