@@ -21,7 +21,6 @@ use crate::tls::alert_in;
 pub mod codec;
 #[cfg(test)]
 mod tests;
-mod varint;
 
 /// The versions of the protocol that this program speaks.
 pub const VERSIONS: VersionRange = VersionRange {

@@ -14,7 +14,8 @@
 //! without a meaning are sent as zero and ignored. CRITICAL means that a receiver which does not
 //! know the record's type closes the connection instead of skipping the record.
 
-use super::varint;
+use guywire_flow::varint;
+
 use super::{
     DecodeError, Endpoint, Families, Instance, LinkAttributes, LinkName, RouterHello, ServerHello,
     VersionRange,
@@ -26,7 +27,7 @@ pub const HELLO_TYPE: u8 = 0x01;
 /// Record flag: whoever does not know this record's type closes the connection.
 pub const CRITICAL: u8 = 0x01;
 
-/// Longest HELLO body that is read, bytes. Ours have at most 76; the rest is room for later fields.
+/// Longest HELLO body that is read, bytes. Ours have at most 64; the rest is room for later fields.
 pub const MAX_BODY: usize = 1024;
 
 /// Longest record header: type, flags and two varints of 8 bytes.
@@ -45,17 +46,18 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Deco
         Some(&HELLO_TYPE) => {}
         Some(&other) => return Err(DecodeError::NotHello { got: other }),
     }
-    let Some((flow, flow_bytes)) = bytes.get(2..).and_then(varint::get) else {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    let Some(flow) = varint::take(&mut rest) else {
         return Ok(None);
     };
     if flow != 0 {
         return Err(DecodeError::OfFlow { flow });
     }
-    let Some((length, length_bytes)) = varint::get(&bytes[2 + flow_bytes..]) else {
+    let Some(length) = varint::take(&mut rest) else {
         return Ok(None);
     };
     match usize::try_from(length) {
-        Ok(body) if body <= MAX_BODY => Ok(Some((2 + flow_bytes + length_bytes, body))),
+        Ok(body) if body <= MAX_BODY => Ok(Some((bytes.len() - rest.len(), body))),
         _ => Err(DecodeError::TooLong { length }),
     }
 }
