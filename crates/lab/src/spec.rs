@@ -29,10 +29,12 @@ mod set;
 #[cfg(test)]
 mod tests;
 mod units;
+mod verb;
 
 pub use parse::{PartError, SpecError};
 pub use set::{Change, SetError, Setting, Settings, Side};
 pub use units::{Loss, Rate};
+pub use verb::{LinkState, Verb, VerbError};
 
 use units::Time;
 

@@ -35,12 +35,12 @@ pub struct Trace {
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be read.
-    #[error("cannot read trace {}: {source}", path.display())]
+    #[error("cannot read trace {}: {reason}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The file is too large.
     #[error("trace {} is larger than {MAX_FILE_BYTES} bytes; cut it", path.display())]
@@ -100,9 +100,9 @@ impl Trace {
     /// When the file cannot be read, is larger than [`MAX_FILE_BYTES`] or is
     /// no trace.
     pub fn load(path: &Path) -> Result<Trace, TraceError> {
-        let read = |source| TraceError::Read {
+        let read = |reason| TraceError::Read {
             path: path.to_path_buf(),
-            source,
+            reason,
         };
         let mut text = String::new();
         File::open(path)

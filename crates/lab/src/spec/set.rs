@@ -263,12 +263,7 @@ pub(super) fn burst(part: &str, value: &str) -> Result<LossSpec, PartError> {
     const EXPECTED: &str = "a share and a mean length in packets such as `1%x10`";
     let not_one = || misread(part, value, Misread::NotOne, EXPECTED, "");
     let (share, length) = value.split_once('x').ok_or_else(not_one)?;
-    let share = read_loss(
-        part,
-        share,
-        MAX_BURST_LOSS,
-        "a loss in bursts is 0% to 50%",
-    )?;
+    let share = read_loss(part, share, MAX_BURST_LOSS, "a loss in bursts is 0% to 50%")?;
     let length = read_count(length)
         .and_then(|count| match u16::try_from(count) {
             Ok(count) if (1..=MAX_BURST).contains(&count) => Ok(count),
@@ -284,12 +279,7 @@ pub(super) fn burst(part: &str, value: &str) -> Result<LossSpec, PartError> {
     })
 }
 
-fn read_loss(
-    part: &str,
-    value: &str,
-    most: Loss,
-    bounds: &'static str,
-) -> Result<Loss, PartError> {
+fn read_loss(part: &str, value: &str, most: Loss, bounds: &'static str) -> Result<Loss, PartError> {
     Loss::read(value)
         .and_then(|share| {
             if share <= most {
@@ -319,7 +309,13 @@ fn time(
 /// Reads where a queue ends: `200ms`, `64p`, `256kB` or `bdp`.
 pub(super) fn queue(part: &str, value: &str) -> Result<QueueSpec, PartError> {
     const BOUNDS: &str = "a queue is 1ms to 10s, 1p to 65536p or 1B to 128MB";
-    let bounded = |inside: bool, queue| if inside { Ok(queue) } else { Err(Misread::OutOfBounds) };
+    let bounded = |inside: bool, queue| {
+        if inside {
+            Ok(queue)
+        } else {
+            Err(Misread::OutOfBounds)
+        }
+    };
     let read = if value == "bdp" {
         Ok(QueueSpec::Bdp)
     } else if let Some(count) = value.strip_suffix('p') {

@@ -61,7 +61,10 @@ fn displays_in_one_canonical_form() {
         ("2.5gbit/0ms", "2500mbit"),
         ("20ms/1000kbit/loss0%", "1mbit/20ms"),
         ("1.5s/8kbit/queue0.5s", "8kbit/1500ms/queue500ms"),
-        ("1mbit/queue4MB/red/reorder/jitter250us", "1mbit/jitter250us/reorder/queue4000kB/red"),
+        (
+            "1mbit/queue4MB/red/reorder/jitter250us",
+            "1mbit/jitter250us/reorder/queue4000kB/red",
+        ),
         ("1mbit/burst1.25%x10", "1mbit/burst1.25%x10"),
         ("down1mbit/up1mbit/down5ms", "1mbit/down5ms"),
         ("1MBIT/1ns", "1mbit/up1ns"),
@@ -90,7 +93,10 @@ fn errors_name_link_part_value_and_bound() {
         ("1mbit/burst1%x0", &["`burst1%x0`", "1 to 1000 packets"]),
         ("1mbit/queue70000p", &["70000p", "65536p"]),
         ("1mbit/20ms/uploss1%/loss2%", &["`loss2%`", "`uploss1%`"]),
-        ("20ms/up1mbit", &["no rate towards the router", "down100mbit"]),
+        (
+            "20ms/up1mbit",
+            &["no rate towards the router", "down100mbit"],
+        ),
         ("veth/20ms", &["`veth`", "no other parts"]),
     ];
     for (text, words) in table {
@@ -101,7 +107,10 @@ fn errors_name_link_part_value_and_bound() {
     }
     let many = vec!["veth"; MAX_LINKS + 1].join(",");
     let error = many.parse::<LinkSpecs>().expect_err("too many").to_string();
-    assert!(error.contains("33 links") && error.contains("at most 32"), "{error}");
+    assert!(
+        error.contains("33 links") && error.contains("at most 32"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -120,7 +129,10 @@ fn settings_errors_name_key_and_value() {
     let table = [
         ("", "nothing to set"),
         ("loss", "`loss` is not KEY=VALUE"),
-        ("speed=1mbit", "key `speed` is not known; keys are rate, rtt"),
+        (
+            "speed=1mbit",
+            "key `speed` is not known; keys are rate, rtt",
+        ),
         ("red=maybe", "`maybe` is not `on` or `off`"),
         ("rtt=20", "`20` is not a time such as `20ms`"),
         ("trace=", "the name of a file"),
@@ -135,9 +147,8 @@ fn any_rate() -> impl Strategy<Value = RateSpec> {
     prop_oneof![
         (8_000u64..=10_000_000_000).prop_map(|n| RateSpec::Fixed(Rate::from_bits_per_second(n))),
         (8u64..=10_000).prop_map(mbit),
-        "/?[a-z0-9 .]{0,5}(/[a-zA-Zäß%:]{1,5}){0,3}[a-z]".prop_map(|name| {
-            RateSpec::Trace(name.trim().replace("trace:", "t"))
-        }),
+        "/?[a-z0-9 .]{0,5}(/[a-zA-Zäß%:]{1,5}){0,3}[a-z]"
+            .prop_map(|name| { RateSpec::Trace(name.trim().replace("trace:", "t")) }),
     ]
 }
 

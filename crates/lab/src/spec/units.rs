@@ -88,7 +88,11 @@ impl Loss {
     /// `parts` lost of a million, at most all.
     #[must_use]
     pub const fn from_parts_per_million(parts: u32) -> Loss {
-        Loss(if parts > Loss::ALL.0 { Loss::ALL.0 } else { parts })
+        Loss(if parts > Loss::ALL.0 {
+            Loss::ALL.0
+        } else {
+            parts
+        })
     }
 
     /// How many of a million are lost.
@@ -209,7 +213,7 @@ fn read_decimal(text: &str, scale: u64) -> Result<u64, Misread> {
     let mut value = whole.checked_mul(scale).ok_or(Misread::OutOfBounds)?;
     let mut place = scale;
     for digit in fraction.bytes() {
-        if place % 10 != 0 {
+        if !place.is_multiple_of(10) {
             return Err(Misread::NotOne);
         }
         place /= 10;
