@@ -1,8 +1,9 @@
 //! The tag in the SNI: how a server tells its routers from strangers before it signs anything.
 //!
-//! A TLS 1.3 server signs before it knows its client (about 100 us of a core for every
-//! ClientHello). So a router puts into the server name what only a holder of the *tag key* can
-//! make, and a server drops a ClientHello without a good tag unanswered. The name is
+//! A TLS 1.3 server signs before it knows its client: a handshake costs it about 140 us of a core,
+//! whoever asks (measured on a 2026 cloud machine). So a router puts into the server name what only
+//! a holder of the *tag key* can make, and a server drops a ClientHello without a good tag
+//! unanswered, for about 13 us. The name is
 //!
 //! ```text
 //! base32( nonce (10 bytes) || mac (16 bytes) || generation (4 bytes, big-endian) ) ".guywire.invalid"

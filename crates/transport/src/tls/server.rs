@@ -85,7 +85,7 @@ fn config(
 /// Bounds on what a stranger may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptLimits {
-    /// Longest ClientHello with its record headers, bytes. Ours have about 1,600 with the hybrid
+    /// Longest ClientHello with its record headers, bytes. Ours have about 1,500 with the hybrid
     /// key share.
     pub client_hello_bytes: usize,
     /// Time for the ClientHello.
