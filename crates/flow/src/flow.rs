@@ -75,7 +75,7 @@ impl Flow {
 
     /// Both directions are complete at both ends.
     pub(crate) fn is_complete(&self) -> bool {
-        self.send.is_done() && self.recv.is_drained()
+        self.send.is_done() && self.recv.is_consumed()
     }
 }
 

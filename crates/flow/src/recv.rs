@@ -20,7 +20,9 @@ const BYTES_PER_PIECE: u64 = 256;
 pub(crate) struct RecvHalf {
     /// Every byte below has arrived.
     cumulative: u64,
-    /// Every byte below was read by the local program.
+    /// Every byte below was handed out.
+    taken: u64,
+    /// Every byte below has left our memory.
     consumed: u64,
     /// Bytes below this number may arrive.
     limit: u64,
@@ -60,7 +62,7 @@ impl RecvHalf {
         self.limit = self.limit.max(limit);
     }
 
-    /// Bytes held, in order or early.
+    /// Bytes held, in order or early, handed out or not.
     pub(crate) fn held(&self) -> u64 {
         self.cumulative - self.consumed + self.early_bytes
     }
@@ -70,8 +72,13 @@ impl RecvHalf {
         self.end == Some(self.cumulative)
     }
 
-    /// Whether the local program has read everything, the end included.
+    /// Whether everything was handed out, the end included.
     pub(crate) fn is_drained(&self) -> bool {
+        self.end == Some(self.taken)
+    }
+
+    /// Whether everything has left our memory.
+    pub(crate) fn is_consumed(&self) -> bool {
         self.end == Some(self.consumed)
     }
 
@@ -164,8 +171,14 @@ impl RecvHalf {
             front.advance(max);
             part
         };
-        self.consumed += bytes.len() as u64;
+        self.taken += bytes.len() as u64;
         Some(bytes)
+    }
+
+    /// So many of the bytes handed out have left our memory.
+    pub(crate) fn consume(&mut self, count: u64) {
+        debug_assert!(self.consumed + count <= self.taken);
+        self.consumed = (self.consumed + count).min(self.taken);
     }
 }
 
@@ -207,6 +220,7 @@ mod tests {
                 half.insert(dsn, &content[from..from + length]).unwrap();
                 while let Some(bytes) = half.read(7) {
                     read.extend_from_slice(&bytes);
+                    half.consume(bytes.len() as u64);
                 }
             }
             prop_assert_eq!(&read[..], &content[..240]);

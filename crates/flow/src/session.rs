@@ -21,7 +21,7 @@ use guywire_sched::{Native, SubflowId, Time};
 use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
-use crate::credit::Credit;
+use crate::credit::{Credit, MIN_SHARE};
 use crate::flow::Flow;
 use crate::path::{Path, PathState};
 use crate::reason::{FlowReason, SessionReason};
@@ -58,10 +58,6 @@ pub struct Config {
     pub memory: u64,
     /// How many flows this end permits at once; fewer if `memory` is small.
     pub max_flows: u64,
-    /// The other end's `memory`, as it said in HELLO.
-    pub peer_memory: u64,
-    /// The other end's `max_flows`, as it said in HELLO.
-    pub peer_max_flows: u64,
     /// Schedules what this end sends.
     pub scheduler: &'static Native,
 }
@@ -166,6 +162,7 @@ pub struct Session {
     /// Ids the router opened, as the server has seen them.
     opened: Once,
     next_flow: u64,
+    peer_max_flows: u64,
     credit: Credit,
     /// The first window of every flow at the other end.
     peer_share: u64,
@@ -181,7 +178,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session without subflows yet.
+    /// A session without subflows yet. What the other end permits is told by [`Session::set_peer`].
     pub fn new(config: Config) -> Session {
         Session {
             scheduler: config.scheduler,
@@ -193,7 +190,8 @@ impl Session {
             opened: Once::default(),
             next_flow: 0,
             credit: Credit::new(config.memory, config.max_flows),
-            peer_share: Credit::new(config.peer_memory, config.peer_max_flows).share(),
+            peer_max_flows: u64::MAX,
+            peer_share: MIN_SHARE,
             waiting: VecDeque::new(),
             parked: BTreeSet::new(),
             timers: Timers::default(),
@@ -228,6 +226,12 @@ impl Session {
     pub fn held_bytes(&self) -> u64 {
         let held = |flow: &Flow| flow.recv.held() + flow.send.written() - flow.send.acked();
         self.flows.values().map(held).sum()
+    }
+
+    /// What the other end said of itself in HELLO: memory for a session in bytes, permitted flows.
+    pub fn set_peer(&mut self, memory: u64, max_flows: u64) {
+        self.peer_max_flows = max_flows;
+        self.peer_share = Credit::new(memory, max_flows).share();
     }
 
     /// The name of the scheduler new flows get.
@@ -268,7 +272,7 @@ impl Session {
         if self.ended {
             return Err(FlowReason::SessionEnded);
         }
-        let permitted = self.credit.max_flows().min(self.config.peer_max_flows);
+        let permitted = self.credit.max_flows().min(self.peer_max_flows);
         if self.flows.len() as u64 >= permitted || !self.sender.has_room() {
             return Err(FlowReason::TooMany);
         }
@@ -354,12 +358,12 @@ impl Session {
         }
     }
 
-    /// Reads from a flow, at most `max` bytes.
+    /// Reads from a flow, at most `max` bytes. They count as held in memory, and their room is not
+    /// granted again, until [`Session::consume`] says that they were passed on.
     pub fn read(&mut self, now: Time, id: u64, max: usize) -> Result<Read, Gone> {
         let flow = self.flows.get_mut(&id).ok_or(Gone)?;
         flow.read_told = false;
         if let Some(bytes) = flow.recv.read(max) {
-            self.after_read(now, id);
             return Ok(Read::Bytes(bytes));
         }
         if !flow.recv.is_drained() {
@@ -367,6 +371,15 @@ impl Session {
         }
         self.complete_if_done(now, id);
         Ok(Read::End)
+    }
+
+    /// So many of the bytes that were read were passed on.
+    pub fn consume(&mut self, now: Time, id: u64, count: usize) -> Result<(), Gone> {
+        let flow = self.flows.get_mut(&id).ok_or(Gone)?;
+        flow.recv.consume(count as u64);
+        self.after_read(now, id);
+        self.complete_if_done(now, id);
+        Ok(())
     }
 
     /// Router: asks the server to schedule what it sends with `name`; the answer is an event.

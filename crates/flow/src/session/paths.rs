@@ -154,6 +154,15 @@ impl Session {
             .is_some_and(|s| s.progress.is_busy() || s.queued > 0 || s.owed > 0)
     }
 
+    /// The unsent bytes a subflow may have in the kernel, if more is to be sent on it than that: the
+    /// caller is to call [`Session::handle_info`] as soon as there are fewer.
+    pub fn room_wanted(&self, id: SubflowId) -> Option<u64> {
+        let subflow = self.subflows.get(&id)?;
+        let wanted =
+            !subflow.turn.is_empty() || !self.waiting.is_empty() || !self.parked.is_empty();
+        (wanted && !subflow.closing).then(|| subflow.queue_bound())
+    }
+
     /// Whether what the subflow carries is overdue, and what follows.
     fn judge(&mut self, now: Time, id: SubflowId) {
         let overdue = |subflow: &Subflow| {

@@ -115,8 +115,6 @@ impl Pair {
                 side,
                 memory: memory[mine],
                 max_flows: 1_000,
-                peer_memory: memory[1 - mine],
-                peer_max_flows: 1_000,
                 scheduler,
             })
         };
@@ -135,6 +133,9 @@ impl Pair {
             steps: 0,
             links,
         };
+        for side in [ROUTER, SERVER] {
+            pair.ends[side].set_peer(memory[1 - side], 1_000);
+        }
         for path in 0..pair.links.len() {
             pair.ends[ROUTER].add_path(now, path as u8, false);
         }
@@ -545,6 +546,7 @@ impl Pair {
                     );
                 }
                 talk.read[side] += bytes.len() as u64;
+                let _ = session.consume(self.now, id, bytes.len());
                 let gap = self.now.since(talk.last_read_at[side]);
                 if talk.last_read_at[side] > Time::ZERO {
                     talk.longest_gap[side] = talk.longest_gap[side].max(gap);
