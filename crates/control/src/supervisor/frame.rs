@@ -1,0 +1,169 @@
+//! What the supervisors of router and server have in common: one for each run directory, leftovers ended, a worker
+//! kept, a control socket, a way to be stopped.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use guywire_transport::enrol::HostPort;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::keeper::{Event, Keeper};
+use super::lock::RunLock;
+use super::process::{self, WorkerCommand};
+use super::socket::{Access, ControlSocket, socket_path};
+use super::status::{Board, State};
+use super::{SupervisorError, record_path};
+use crate::store::{ServerStore, files};
+use crate::worker::{FromWorker, ToWorker};
+
+/// Something the supervisor's loop has to act on.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// From or about the worker.
+    Worker(Event),
+    /// Somebody wants it to end.
+    Stop(&'static str),
+}
+
+/// Common parts of a supervisor.
+pub(super) struct Frame {
+    pub(super) board: Board,
+    pub(super) keeper: Keeper,
+    access: Arc<Access>,
+    terminate: Signal,
+    interrupt: Signal,
+    _socket: ControlSocket,
+    _lock: RunLock,
+}
+
+/// A run directory that is ours alone, without a leftover worker. The first step of a supervisor.
+pub(super) struct Claim {
+    lock: RunLock,
+    /// The worker of a supervisor that was killed, if there was one.
+    pub(super) ended: Option<u32>,
+}
+
+impl Claim {
+    /// Takes the lock of the run directory and ends the worker that a killed supervisor left behind: it holds the
+    /// listeners, and the capture table cannot be replaced while it lives.
+    pub(super) fn take(run_dir: &Path, role: &'static str) -> Result<Self, SupervisorError> {
+        files::private_dir(run_dir)?;
+        let lock = RunLock::take(run_dir, role)?;
+        let ended = process::end_leftover(&record_path(run_dir, role))?;
+        if let Some(pid) = ended {
+            tracing::warn!(
+                pid,
+                "ended the data worker that an earlier supervisor left behind"
+            );
+        }
+        Ok(Self { lock, ended })
+    }
+}
+
+impl Frame {
+    /// Opens the control socket; the worker is due at once.
+    pub(super) fn open(
+        claim: Claim,
+        run_dir: &Path,
+        role: &'static str,
+        name: &str,
+        worker: WorkerCommand,
+        inviting: Option<(ServerStore, Vec<HostPort>)>,
+    ) -> Result<Self, SupervisorError> {
+        let board = Board::new(role, name, Vec::<SocketAddr>::new());
+        let access = Arc::new(Access {
+            board: board.clone(),
+            stop: Notify::new(),
+            inviting,
+        });
+        let socket = ControlSocket::open(socket_path(run_dir, role), access.clone())?;
+        let handler = |kind| signal(kind).map_err(SupervisorError::Signals);
+        Ok(Self {
+            board,
+            keeper: Keeper::new(worker, record_path(run_dir, role), instance()?),
+            access,
+            terminate: handler(SignalKind::terminate())?,
+            interrupt: handler(SignalKind::interrupt())?,
+            _socket: socket,
+            _lock: claim.lock,
+        })
+    }
+
+    /// What happens next. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Happening {
+        tokio::select! {
+            _ = self.terminate.recv() => Happening::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Happening::Stop("SIGINT"),
+            () = self.access.stop.notified() => Happening::Stop("a request on the control socket"),
+            event = self.keeper.next() => Happening::Worker(event),
+        }
+    }
+
+    /// Starts a worker; a failure comes back as its death.
+    pub(super) fn start(
+        &mut self,
+        message: ToWorker,
+        fds: Vec<std::os::fd::OwnedFd>,
+    ) -> Option<Event> {
+        let failed = self.keeper.start(message, fds);
+        let (pid, generation) = (self.keeper.pid(), self.keeper.generation());
+        self.board.update(|status| {
+            status.state = State::Starting;
+            status.worker_pid = pid;
+            status.generation = generation;
+        });
+        failed
+    }
+
+    /// Notes what both roles note alike; what is left is for the role.
+    pub(super) fn note(&mut self, message: FromWorker) -> Option<FromWorker> {
+        match message {
+            FromWorker::Ready => {
+                tracing::info!("data worker ready");
+                self.board.update(|status| status.state = State::Running);
+            }
+            FromWorker::Status(report) => self.board.report(report),
+            FromWorker::Incident { kind, text } => self.board.incident(&kind, &text),
+            other @ FromWorker::Redeem { .. } => return Some(other),
+        }
+        None
+    }
+
+    /// Notes a death.
+    pub(super) fn note_death(&mut self, how: &str, crash_loop: bool) {
+        let state = if crash_loop {
+            State::CrashLoop
+        } else {
+            State::Restarting
+        };
+        self.board.forget_worker(state);
+        self.board.update(|status| status.restarts += 1);
+        let (kind, next) = if crash_loop {
+            (
+                "crash-loop",
+                "it died too often: the listeners are closed for a while",
+            )
+        } else {
+            ("worker-died", "the next one is started")
+        };
+        self.board
+            .incident(kind, &format!("the data worker ended ({how}); {next}"));
+    }
+
+    /// Stops the worker.
+    pub(super) async fn stop(&mut self, why: &str) {
+        tracing::info!("stopping: {why}");
+        self.board.update(|status| status.state = State::Stopping);
+        self.keeper.stop().await;
+    }
+}
+
+/// 32 hexadecimal digits that no other start of a supervisor has.
+fn instance() -> Result<String, SupervisorError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SupervisorError::Random)?;
+    Ok(HEXLOWER.encode(&bytes))
+}

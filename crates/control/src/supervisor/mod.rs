@@ -1,0 +1,90 @@
+//! Supervisors: one process for a router, one for a server, small and never waiting for the data worker.
+//!
+//! A supervisor owns what needs privilege: nftables rules, policy routes, listening sockets, keys and invitations. It
+//! starts a worker, passes it descriptors and starts the next one when it dies; rules and listeners stay meanwhile, so
+//! that connections wait instead of failing. It removes everything of its own when it is told to stop, and what an
+//! earlier one left when it starts.
+//!
+//! - `router`, `server`: [`run_router`], [`run_server`]; `links`: what the router knows of its links; `registrar`: the
+//!   server's invitations.
+//! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts.
+//! - `process`, `lock`: processes and who may run; `socket`, `status`: what is told to others.
+//! - `clean`: [`clean`], for what nobody owns any more.
+
+mod frame;
+mod keeper;
+mod lock;
+mod process;
+mod registrar;
+mod restart;
+mod server;
+mod socket;
+mod status;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::store::{FileError, StoreError};
+
+pub use lock::LockError;
+pub use process::{SpawnError, WorkerCommand};
+pub use restart::{RestartPolicy, Verdict};
+pub use server::run_server;
+pub use socket::{ErrorAnswer, InviteAnswer, InviteRequest, socket_path};
+pub use status::{Incident, State, Status};
+
+/// Role of a router, as in file names and status.
+pub const ROUTER_ROLE: &str = "router";
+/// Role of a server, as in file names and status.
+pub const SERVER_ROLE: &str = "server";
+
+/// Why a supervisor cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// Another one runs.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file of the run directory.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A key or another file of the state directory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; {next}", next = next_for_listen(source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Signals cannot be handled.
+    #[error("cannot handle signals: {0}")]
+    Signals(#[source] io::Error),
+    /// No descriptors left.
+    #[error("cannot duplicate a listener: {0}; raise the limit of open files")]
+    Descriptors(#[source] io::Error),
+    /// No random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+fn next_for_listen(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "stop the program that has it (`ss -lntup` names it), or configure another address"
+        }
+        io::ErrorKind::PermissionDenied => "run it as root, or give it CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; correct the configuration"
+        }
+        _ => "correct the configuration",
+    }
+}
+
+/// Where the process of a role's worker is recorded.
+fn record_path(run_dir: &Path, role: &str) -> PathBuf {
+    run_dir.join(format!("{role}.worker"))
+}

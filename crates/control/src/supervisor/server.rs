@@ -1,0 +1,226 @@
+//! The supervisor of a server: owns the listeners, decides about invitations, keeps the worker.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::frame::{Claim, Frame, Happening};
+use super::keeper::Event;
+use super::process::WorkerCommand;
+use super::registrar::{Application, Registrar};
+use super::{SERVER_ROLE, SupervisorError};
+use crate::config::ServerConfig;
+use crate::store::ServerStore;
+use crate::worker::{FromWorker, Identity, SecretBytes, ServerSetup, ToWorker, descriptor};
+
+/// Connections that wait in a listener's queue, at least while a worker is started. The kernel's own bound
+/// (net.core.somaxconn, 4096) holds too.
+const BACKLOG: i32 = 1024;
+
+struct Server {
+    config: ServerConfig,
+    store: ServerStore,
+    frame: Frame,
+    registrar: Registrar,
+    /// Empty in a crash loop.
+    listeners: Vec<TcpListener>,
+}
+
+/// Runs a server until it is told to stop.
+///
+/// # Errors
+/// It cannot start: another one runs, an address is taken, the store is damaged.
+pub async fn run_server(
+    config: ServerConfig,
+    worker: WorkerCommand,
+) -> Result<(), SupervisorError> {
+    let store = ServerStore::open(&config.state_dir)?;
+    let claim = Claim::take(&config.run_dir, SERVER_ROLE)?;
+    let listeners = listen(&config.listen)?;
+    let inviting = Some((store.clone(), config.address.clone()));
+    let frame = Frame::open(
+        claim,
+        &config.run_dir,
+        SERVER_ROLE,
+        SERVER_ROLE,
+        worker,
+        inviting,
+    )?;
+    let registrar = Registrar::new(store.clone());
+    let mut server = Server {
+        config,
+        store,
+        frame,
+        registrar,
+        listeners,
+    };
+    server.publish();
+    let why = server.serve().await;
+    server.listeners.clear();
+    server.frame.stop(why).await;
+    Ok(())
+}
+
+impl Server {
+    /// Acts on what happens until somebody wants a stop; says who.
+    async fn serve(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                happening = self.frame.next() => match happening {
+                    Happening::Stop(why) => return why,
+                    Happening::Worker(event) => self.handle_worker(event),
+                },
+                decision = self.registrar.next() => {
+                    // Routers first: the worker must know one before it tells it that it is known.
+                    if let Some(routers) = decision.routers {
+                        self.frame.keeper.send(ToWorker::Routers(routers));
+                        self.publish();
+                    }
+                    if decision.generation == self.frame.keeper.generation() {
+                        self.frame.keeper.send(decision.answer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_worker(&mut self, event: Event) {
+        let mut next = Some(event);
+        while let Some(event) = next.take() {
+            match event {
+                Event::Due(identity) => next = self.start_worker(identity),
+                Event::Message(message) => self.handle_message(message),
+                Event::Died { how, crash_loop } => {
+                    self.frame.note_death(&how, crash_loop);
+                    if crash_loop {
+                        self.listeners.clear();
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_message(&mut self, message: FromWorker) {
+        let Some(FromWorker::Redeem {
+            request,
+            secret,
+            public_key,
+            peer,
+        }) = self.frame.note(message)
+        else {
+            return;
+        };
+        let generation = self.frame.keeper.generation();
+        let application = Application {
+            generation,
+            request,
+            secret,
+            public_key,
+            peer,
+        };
+        if let Some(answer) = self.registrar.submit(application) {
+            self.frame.keeper.send(answer);
+        }
+    }
+
+    fn start_worker(&mut self, identity: Identity) -> Option<Event> {
+        match self.setup(identity) {
+            Ok((setup, fds)) => self.frame.start(ToWorker::StartServer(setup), fds),
+            Err(error) => Some(self.frame.keeper.refuse(&error.to_string())),
+        }
+    }
+
+    fn setup(
+        &mut self,
+        identity: Identity,
+    ) -> Result<(ServerSetup, Vec<OwnedFd>), SupervisorError> {
+        if self.listeners.is_empty() {
+            self.listeners = listen(&self.config.listen)?;
+        }
+        let fds = self
+            .listeners
+            .iter()
+            .map(|listener| listener.try_clone().map(OwnedFd::from));
+        let fds = fds
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(SupervisorError::Descriptors)?;
+        let dns = self
+            .config
+            .resolvers_or(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+        if dns.is_empty() {
+            let text = "no resolver is known, so names do not resolve for the routers; set `dns.resolvers`";
+            self.frame.board.incident("no-resolver", text);
+        }
+        let setup = ServerSetup {
+            identity,
+            private_key: SecretBytes(self.store.private_key()?.to_pkcs8()),
+            tag_keys: self.store.tag_keys()?,
+            routers: self.store.routers()?,
+            dns,
+            allow: self.config.allow.clone(),
+            allow_ports: self.config.allow_ports.clone(),
+            session_memory: self.config.session_memory.0,
+            max_flows: self.config.max_flows,
+            fds: vec![descriptor::LISTEN.to_owned(); fds.len()],
+        };
+        Ok((setup, fds))
+    }
+
+    /// Puts what changes rarely on the board.
+    fn publish(&self) {
+        let addresses: Vec<SocketAddr> = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect();
+        let routers = self.store.routers().unwrap_or_default();
+        self.frame.board.update(|status| {
+            status.addresses = addresses;
+            status.routers = routers.into_iter().map(|router| router.name).collect();
+        });
+    }
+}
+
+/// Listens on all addresses. A family that the kernel lacks is left out as long as another is there.
+fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, SupervisorError> {
+    let mut listeners = Vec::new();
+    let mut lacking = None;
+    for &address in addresses {
+        match listener(address) {
+            Ok(listener) => {
+                tracing::info!(%address, "listening");
+                listeners.push(listener);
+            }
+            Err(source)
+                if source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+            {
+                tracing::warn!("{address}: this kernel lacks the address family");
+                lacking = Some(SupervisorError::Listen { address, source });
+            }
+            Err(source) => return Err(SupervisorError::Listen { address, source }),
+        }
+    }
+    match lacking {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // So that 0.0.0.0 and [::] can stand side by side.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}

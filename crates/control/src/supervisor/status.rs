@@ -1,0 +1,205 @@
+//! What a supervisor tells about itself and its worker. Kept as a snapshot, so that nobody waits for anybody.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::worker::{LinkSetup, PathStatus, WorkerStatus};
+
+/// Incidents that are kept in memory.
+const INCIDENTS: usize = 32;
+
+/// The answer to `GET /status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `router` or `server`.
+    pub role: String,
+    /// The router's name; `server` on a server.
+    pub name: String,
+    /// Version of the supervisor.
+    pub version: String,
+    /// What it is doing.
+    pub state: State,
+    /// The supervisor's process id.
+    pub supervisor_pid: u32,
+    /// The worker's process id, while one runs.
+    pub worker_pid: Option<u32>,
+    /// Workers started by this supervisor.
+    pub generation: u32,
+    /// Workers that died.
+    pub restarts: u32,
+    /// Seconds since the supervisor started.
+    pub uptime_secs: u64,
+    /// Where the server listens, or where the router connects to.
+    pub addresses: Vec<SocketAddr>,
+    /// The links (router).
+    pub links: Vec<LinkSetup>,
+    /// Names of the routers that may connect (server).
+    pub routers: Vec<String>,
+    /// The paths of all sessions.
+    pub paths: Vec<PathStatus>,
+    /// Flows alive.
+    pub flows: u64,
+    /// Flows opened since the worker started.
+    pub flows_opened: u64,
+    /// Flows reset since the worker started.
+    pub flows_reset: u64,
+    /// The scheduler in use.
+    pub scheduler: String,
+    /// Bytes in the worker's buffers.
+    pub memory_bytes: u64,
+    /// Milliseconds since the worker reported the figures above; `None` before its first report.
+    pub report_age_ms: Option<u64>,
+    /// What a person should know of, newest last.
+    pub incidents: Vec<Incident>,
+}
+
+/// What a supervisor is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// A worker was started and is not ready yet.
+    Starting,
+    /// The worker is ready.
+    Running,
+    /// The worker died; the next one starts soon, connections wait.
+    Restarting,
+    /// Workers die again and again: the listeners are closed, and a router fails open or closed as configured.
+    CrashLoop,
+    /// Everything is being removed.
+    Stopping,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::CrashLoop => "crash loop",
+            Self::Stopping => "stopping",
+        })
+    }
+}
+
+/// Something a person should know of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Seconds since 1970.
+    pub at: u64,
+    /// A word for machines.
+    pub kind: String,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// The snapshot, shared between the supervisor, which writes, and the control socket, which reads.
+#[derive(Debug, Clone)]
+pub(super) struct Board {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    status: Status,
+    started: Instant,
+    reported: Option<Instant>,
+}
+
+impl Board {
+    pub(super) fn new(role: &str, name: &str, addresses: Vec<SocketAddr>) -> Self {
+        let status = Status {
+            role: role.into(),
+            name: name.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            state: State::Starting,
+            supervisor_pid: std::process::id(),
+            worker_pid: None,
+            generation: 0,
+            restarts: 0,
+            uptime_secs: 0,
+            addresses,
+            links: vec![],
+            routers: vec![],
+            paths: vec![],
+            flows: 0,
+            flows_opened: 0,
+            flows_reset: 0,
+            scheduler: String::new(),
+            memory_bytes: 0,
+            report_age_ms: None,
+            incidents: vec![],
+        };
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                status,
+                started: Instant::now(),
+                reported: None,
+            })),
+        }
+    }
+
+    /// The status now.
+    pub(super) fn read(&self) -> Status {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = inner.status.clone();
+        status.uptime_secs = inner.started.elapsed().as_secs();
+        status.report_age_ms = inner
+            .reported
+            .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        status
+    }
+
+    /// Changes the status; `change` must not block.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(
+            &mut self
+                .inner
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .status,
+        );
+    }
+
+    /// Takes over what the worker reports.
+    pub(super) fn report(&self, report: WorkerStatus) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.reported = Some(Instant::now());
+        let status = &mut inner.status;
+        status.paths = report.paths;
+        status.flows = report.flows;
+        status.flows_opened = report.flows_opened;
+        status.flows_reset = report.flows_reset;
+        status.scheduler = report.scheduler;
+        status.memory_bytes = report.memory_bytes;
+    }
+
+    /// The worker is gone, and so is all that it reported.
+    pub(super) fn forget_worker(&self, state: State) {
+        self.report(WorkerStatus::default());
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.reported = None;
+        inner.status.state = state;
+        inner.status.worker_pid = None;
+    }
+
+    /// Keeps an incident and logs it.
+    pub(super) fn incident(&self, kind: &str, text: &str) {
+        tracing::warn!(kind, "{text}");
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        self.update(|status| {
+            if status.incidents.len() == INCIDENTS {
+                status.incidents.remove(0);
+            }
+            status.incidents.push(Incident {
+                at,
+                kind: kind.into(),
+                text: text.into(),
+            });
+        });
+    }
+}
