@@ -5,6 +5,7 @@
 
 mod licences;
 mod purity;
+mod references;
 mod size;
 mod toolchain;
 mod words;
@@ -59,6 +60,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "words",
         run: |_| words::check(),
+    },
+    Step {
+        name: "references",
+        run: |_| references::check(),
     },
     Step {
         name: "sizes",
