@@ -97,3 +97,33 @@ fn any_socket() -> io::Result<impl AsFd> {
     )
     .map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::run_in_netns;
+    use crate::route::Netlink;
+    use crate::testing::{fresh_netns, runtime};
+
+    #[test]
+    fn a_veth_end_loses_all_offloads() {
+        let Some(netns) = fresh_netns() else { return };
+        runtime().block_on(async {
+            let netlink = Netlink::in_netns(&netns).unwrap();
+            netlink.add_veth("r1", "s1").await.unwrap();
+        });
+        run_in_netns(&netns, || {
+            assert!(offload("r1", Offload::Tso).unwrap());
+            offloads_off("r1").unwrap();
+            for which in ALL {
+                assert!(!offload("r1", which).unwrap(), "{which:?} is still on");
+            }
+            set_offload("r1", Offload::TxChecksum, true).unwrap();
+            assert!(offload("r1", Offload::TxChecksum).unwrap());
+            let error = offloads_off("nosuchdev").unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+            assert!(offload("a-name-that-is-too-long", Offload::Tso).is_err());
+        })
+        .unwrap();
+    }
+}

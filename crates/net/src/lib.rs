@@ -8,10 +8,12 @@
 //! | [`tcp`] | TCP_INFO and the socket options of subflows and client connections |
 //! | [`fdpass`] | descriptors over Unix sockets |
 //! | [`namespace`] | network and other namespaces: make, enter, run inside; sysctl |
+//! | [`route`] | devices, addresses, routes, rules, over rtnetlink; hearing of changes |
 
 pub mod ethtool;
 pub mod fdpass;
 pub mod namespace;
+pub mod route;
 mod sys;
 pub mod tcp;
 #[cfg(test)]

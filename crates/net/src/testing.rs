@@ -14,3 +14,11 @@ pub(crate) fn fresh_netns() -> Option<OwnedFd> {
         }
     }
 }
+
+/// A runtime for tests that talk netlink.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+}
