@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
@@ -79,6 +81,9 @@ pub fn uptime() -> Result<f64> {
 /// Snapshots of a node's devices, taken every 100 ms or so until it is stopped.
 pub struct Watch {
     child: Child,
+    /// Tells the reader to close its end, at which the script ends even where its starter, killed,
+    /// has left it behind.
+    stopped: Arc<AtomicBool>,
     reader: Option<JoinHandle<Vec<Snapshot>>>,
 }
 
@@ -95,16 +100,19 @@ impl Watch {
             .spawn()
             .with_context(|| format!("cannot watch the devices of {node}"))?;
         let output = child.stdout.take().context("the watch has no output")?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stopped);
         let reader = std::thread::spawn(move || {
             let mut snapshots = Vec::new();
-            let lines = BufReader::new(output).lines();
-            lines
-                .map_while(Result::ok)
-                .for_each(|line| add(&line, &mut snapshots));
+            let lines = BufReader::new(output).lines().map_while(Result::ok);
+            for line in lines.take_while(|_| !told.load(Ordering::Relaxed)) {
+                add(&line, &mut snapshots);
+            }
             snapshots
         });
         Ok(Self {
             child,
+            stopped,
             reader: Some(reader),
         })
     }
@@ -120,6 +128,7 @@ impl Watch {
     }
 
     fn end(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
         // Both fail only where it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -16,12 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_killed_router_worker_resets_every_connection() -> Result<()> {
-    killed_worker("router worker")
+    killed_worker("router_worker")
 }
 
 #[test]
 fn a_killed_server_worker_resets_every_connection() -> Result<()> {
-    killed_worker("server worker")
+    killed_worker("server_worker")
 }
 
 fn killed_worker(role: &str) -> Result<()> {
@@ -66,8 +66,8 @@ fn a_killed_router_leaves_no_capture_rules() -> Result<()> {
         "capture is not installed: {before}"
     );
     // The supervisor first: it would start another worker.
-    let worker = lab.pid("router worker")?;
-    kill(lab.pid("router")?)?;
+    let worker = lab.pid("router_worker")?;
+    kill(lab.pid("router_supervisor")?)?;
     kill(worker)?;
     let start = Instant::now();
     while tables()?.contains("guywire_capture") {

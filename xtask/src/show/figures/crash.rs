@@ -24,8 +24,8 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
         "links {THREE_LINKS}; {OPEN} downloads open; {kills} kills of each worker"
     ));
     for (role, title) in [
-        ("router worker", "router's worker"),
-        ("server worker", "server's worker"),
+        ("router_worker", "router's worker"),
+        ("server_worker", "server's worker"),
     ] {
         let (mut reset, mut clean, mut other, mut slowest) = (0, 0, 0, 0.0_f64);
         for _ in 0..kills {
