@@ -16,6 +16,7 @@ mod transfer;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 pub use self::dial::{Family, Target, TargetError};
@@ -46,10 +47,10 @@ pub struct FetchOptions {
 }
 
 /// What is going on, told every 100 ms of a single transfer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Progress {
-    /// Since the transfer began.
-    pub elapsed: Duration,
+    /// Seconds since the transfer began.
+    pub elapsed: f64,
     /// Bytes so far; of an upload, bytes handed to the kernel.
     pub bytes: u64,
 }

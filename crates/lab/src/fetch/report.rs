@@ -85,6 +85,13 @@ pub struct FetchReport {
     pub samples: Vec<u64>,
 }
 
+impl FetchReport {
+    /// Whether the transfer did what it was asked to, without a wrong byte.
+    pub fn is_success(&self) -> bool {
+        self.ending.is_success() && self.identical != Some(false)
+    }
+}
+
 impl fmt::Display for FetchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

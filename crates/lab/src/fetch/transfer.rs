@@ -90,7 +90,7 @@ async fn receive(
         }
         if elapsed >= next_mark {
             progress(Progress {
-                elapsed,
+                elapsed: elapsed.as_secs_f64(),
                 bytes: meter.bytes(),
             });
             next_mark += SAMPLE;
@@ -191,7 +191,7 @@ fn watch(
 ) -> Result<(u64, Instant), Failure> {
     let (bytes, now) = (produced.bytes(), Instant::now());
     progress(Progress {
-        elapsed: now.saturating_duration_since(begin),
+        elapsed: now.saturating_duration_since(begin).as_secs_f64(),
         bytes,
     });
     if bytes != seen.0 {
