@@ -9,6 +9,7 @@
 //! - [`lab::fetch`]: transfers by the measuring client, and what it measured.
 //! - [`lab::counters`]: what a node's kernel says: connections, bytes per device.
 //! - [`lab::programs`]: strangers' programs run through it.
+//! - [`lab::strangers`]: routers that are not let in.
 
 pub mod lab;
 

@@ -9,7 +9,7 @@ use crate::{command, workspace};
 
 /// The format is rustfmt's.
 pub(super) fn format() -> Result<Finding> {
-    judge(cargo(&["fmt", "--all", "--", "--check"]))
+    judge(cargo(&["fmt", "--all", "--", "--check", "-l"]))
 }
 
 /// Clippy has nothing to say, nor has the compiler.

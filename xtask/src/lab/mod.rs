@@ -3,6 +3,7 @@
 pub mod counters;
 pub mod fetch;
 pub mod programs;
+pub mod strangers;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

@@ -5,8 +5,9 @@ use std::process::Output;
 use anyhow::{Context, Result, ensure};
 use xtask::lab::THREE_LINKS;
 use xtask::lab::programs::Scratch;
+use xtask::lab::strangers;
 
-use super::{Turn, binary, have, lab};
+use super::{binary, have, lab};
 
 #[test]
 fn garbage_on_the_servers_port_harms_nobody() -> Result<()> {
@@ -48,42 +49,34 @@ fn an_invitation_is_good_once() -> Result<()> {
     let Some(turn) = lab("invitation", THREE_LINKS)? else {
         return Ok(());
     };
-    let line = turn
-        .lab
-        .output("server", &["guywire", "server", "invite", "second"])?;
-    let line = line.trim();
+    let line = strangers::invite(&turn.lab, "second", &[])?;
     ensure!(
         line.starts_with("guywire1:") && !line.contains('\n'),
         "it printed {line}"
     );
     let scratch = Scratch::new("join")?;
-    let first = join(&turn, &scratch, "first", line)?;
+    let first = strangers::join(&turn.lab, &scratch, "first", &line)?;
     ensure!(
         first.status.success(),
         "a fresh invitation: {}",
         said(&first)
     );
-    let again = join(&turn, &scratch, "again", line)?;
+    let again = strangers::join(&turn.lab, &scratch, "again", &line)?;
     ensure!(!again.status.success(), "a used invitation was accepted");
     ensure!(said(&again).contains("used"), "it says: {}", said(&again));
     Ok(())
 }
 
-fn join(turn: &Turn, scratch: &Scratch, name: &str, line: &str) -> Result<Output> {
-    let at = |ending: &str| {
-        scratch
-            .path()
-            .join(format!("{name}{ending}"))
-            .display()
-            .to_string()
+#[test]
+fn a_key_the_server_does_not_know_is_refused() -> Result<()> {
+    const WANTED: &str = "does not know this router's key";
+    let Some(turn) = lab("unknown-key", THREE_LINKS)? else {
+        return Ok(());
     };
-    let (config, state) = (at(".toml"), at(""));
-    let mut command = vec!["guywire", "router", "join", line, "--config", &config];
-    command.extend(["--state", &state, "--lan", "lan0", "--wan", "wan1"]);
-    turn.lab
-        .exec("router", &command)
-        .output()
-        .context("cannot run `router join`")
+    let scratch = Scratch::new("unknown-key")?;
+    let said = strangers::unknown_key(&turn.lab, &scratch, WANTED)?;
+    ensure!(said.contains(WANTED), "it says: {said}");
+    Ok(())
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xtask::lab::programs::Scratch;
+use xtask::lab::strangers;
 use xtask::lab::{Lab, THREE_LINKS};
 
 use super::super::Run;
@@ -12,6 +13,8 @@ use super::super::report::Report;
 
 /// Connections that send garbage to the server's port.
 const GARBAGE: u32 = 20;
+/// What a router says whose key its server does not know.
+const UNKNOWN_KEY: &str = "does not know this router's key";
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let lab = run.three_links("refusals")?;
@@ -42,63 +45,36 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
         later.succeeded(),
         later.ending,
     );
+
+    // Last, since it takes the place of the lab's router.
+    let said = strangers::unknown_key(&lab, &scratch, UNKNOWN_KEY)?;
+    let detail = said.lines().find(|line| line.contains(UNKNOWN_KEY));
+    let detail = detail.or(said.lines().next_back()).unwrap_or_default();
+    let title = "a key the server does not know: refused, and it says so";
+    report.fact(title, said.contains(UNKNOWN_KEY), detail);
     Ok(())
 }
 
-/// A used invitation, an expired one, and one that never was.
+/// A used invitation, an expired one, and a damaged line.
 fn invitations(lab: &Lab, scratch: &Scratch, report: &mut Report) -> Result<()> {
-    let line = invite(lab, &["second"])?;
-    let first = join(lab, scratch, "first", &line)?;
+    let line = strangers::invite(lab, "second", &[])?;
+    let first = strangers::join(lab, scratch, "first", &line)?;
     ensure!(
         first.status.success(),
         "a fresh invitation is refused: {}",
         said(&first)
     );
-    refused(
-        report,
-        "an invitation used before",
-        &join(lab, scratch, "again", &line)?,
-        "used",
-    );
+    let again = strangers::join(lab, scratch, "again", &line)?;
+    refused(report, "an invitation used before", &again, "used");
 
-    let short = invite(lab, &["third", "--expires", "1s"])?;
+    let short = strangers::invite(lab, "third", &["--expires", "1s"])?;
     std::thread::sleep(Duration::from_secs(2));
-    refused(
-        report,
-        "an expired invitation",
-        &join(lab, scratch, "late", &short)?,
-        "expired",
-    );
+    let late = strangers::join(lab, scratch, "late", &short)?;
+    refused(report, "an expired invitation", &late, "expired");
 
-    let cut = &line[..line.len() - 8];
-    refused(
-        report,
-        "a line cut short",
-        &join(lab, scratch, "cut", cut)?,
-        "invitation",
-    );
+    let cut = strangers::join(lab, scratch, "cut", &line[..line.len() - 8])?;
+    refused(report, "a line cut short", &cut, "cut off");
     Ok(())
-}
-
-fn invite(lab: &Lab, arguments: &[&str]) -> Result<String> {
-    let command = [&["guywire", "server", "invite"], arguments].concat();
-    Ok(lab.output("server", &command)?.trim().to_owned())
-}
-
-fn join(lab: &Lab, scratch: &Scratch, name: &str, line: &str) -> Result<Output> {
-    let at = |ending: &str| {
-        scratch
-            .path()
-            .join(format!("{name}{ending}"))
-            .display()
-            .to_string()
-    };
-    let (config, state) = (at(".toml"), at(""));
-    let mut command = vec!["guywire", "router", "join", line, "--config", &config];
-    command.extend(["--state", &state, "--lan", "lan0", "--wan", "wan1"]);
-    lab.exec("router", &command)
-        .output()
-        .context("cannot run `router join`")
 }
 
 /// Strangers who talk anything but TLS to the server.
