@@ -30,6 +30,7 @@ pub mod place;
 pub mod plan;
 pub mod processes;
 pub mod protocol;
+pub mod scenario;
 pub mod spec;
 pub mod story;
 pub mod topology;

@@ -155,6 +155,17 @@ impl Default for DirectionSpec {
     }
 }
 
+/// Reads a time of any length such as `20ms`, `1.5s` or `250us`.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn read_duration(text: &str) -> Result<Duration, PartError> {
+    units::read_time(text, Duration::MAX).map_err(|why| {
+        let bounds = "times are at most some hundred years";
+        parse::misread(text, text, why, "a time such as `20ms` or `1.5s`", bounds)
+    })
+}
+
 impl EmulatedLink {
     /// The round trip of an empty link.
     #[must_use]

@@ -114,6 +114,12 @@ impl<P> Direction<P> {
         }
     }
 
+    /// How it treats packets now.
+    #[must_use]
+    pub fn config(&self) -> &DirectionConfig {
+        &self.config
+    }
+
     /// What has been counted so far.
     #[must_use]
     pub fn counters(&self) -> &Counters {
@@ -233,10 +239,7 @@ impl<P> Direction<P> {
     /// Puts a packet behind the queue; returns its release.
     fn admit(&mut self, now: Time, size: u32, packet: P) -> Time {
         let departure = self.sender.departure(now, size);
-        let (times, reorder) = (
-            (self.config.delay, self.config.jitter),
-            self.config.reorder,
-        );
+        let (times, reorder) = ((self.config.delay, self.config.jitter), self.config.reorder);
         let delay = self.jitter.delay(departure, times, reorder, &mut self.rng);
         let mut release = departure + delay;
         if !reorder {

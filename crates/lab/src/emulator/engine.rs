@@ -20,10 +20,15 @@ use super::time::Time;
 use super::{DirectionStatus, EmulatorError, EmulatorStatus, LinkStatus};
 use crate::spec::LinkState;
 
-/// How long packets are let gather while there is traffic. Arrival times come
-/// from the kernel, so this moves no departure; it only bunches what is
-/// released within it.
-const TURN: Duration = Duration::from_micros(200);
+/// How long packets are let gather while there is traffic, at most. Arrival
+/// times come from the kernel, so this moves no departure; it only bunches what
+/// is released within it. Chosen by measurement on 2 cores: 170 Mbit/s cost
+/// 0.21 of a core with 200 us, 0.14 with 500 us.
+const LONGEST_TURN: Duration = Duration::from_micros(500);
+/// The same, at least: on a link without delay this is all that is added.
+const SHORTEST_TURN: Duration = Duration::from_micros(50);
+/// A turn is this small a part of the shortest delay.
+const TURNS_IN_DELAY: u32 = 20;
 /// The most frames read from one end before the others have their turn.
 const RECEIVE_BATCH: usize = 256;
 /// Bytes of a frame that the rate does not count.
@@ -141,6 +146,8 @@ pub(super) struct Engine {
     commands: Receiver<Command>,
     /// Readable when there are commands.
     wake: Arc<OwnedFd>,
+    /// How long packets are let gather now.
+    turn: Duration,
 }
 
 impl Engine {
@@ -150,6 +157,7 @@ impl Engine {
             pool: Pool::new(MAX_BUFFERS),
             commands,
             wake,
+            turn: LONGEST_TURN,
         }
     }
 
@@ -196,9 +204,12 @@ impl Engine {
         let mut polled = vec![PollFd::new(&self.wake, PollFlags::IN)];
         let timeout = if received {
             // Traffic: what arrives within the turn is taken together.
-            Some(TURN)
+            Some(self.turn)
         } else {
-            let ends = self.links.iter().flat_map(|link| [&link.router, &link.server]);
+            let ends = self
+                .links
+                .iter()
+                .flat_map(|link| [&link.router, &link.server]);
             polled.extend(ends.map(|end| PollFd::new(&end.socket, PollFlags::IN)));
             let releases = self
                 .links
@@ -214,7 +225,10 @@ impl Engine {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ends = self.links.iter().flat_map(|link| [&link.router, &link.server]);
+        let ends = self
+            .links
+            .iter()
+            .flat_map(|link| [&link.router, &link.server]);
         for (end, poll) in ends.zip(polled.iter().skip(1)) {
             if poll.revents().contains(PollFlags::ERR) {
                 end.socket.clear_error();
@@ -232,7 +246,10 @@ impl Engine {
             match self.commands.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Ok(command) => self.execute(command),
-                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Empty) => {
+                    self.turn = turn(&self.links);
+                    return true;
+                }
             }
         }
     }
@@ -284,6 +301,17 @@ impl Engine {
             cpu_seconds: duration(cpu).as_secs_f64(),
         }
     }
+}
+
+/// How long packets may gather without being noticed on the shortest link.
+fn turn(links: &[Link]) -> Duration {
+    links
+        .iter()
+        .flat_map(|link| [link.up.config().delay, link.down.config().delay])
+        .min()
+        .map_or(LONGEST_TURN, |delay| {
+            (delay / TURNS_IN_DELAY).clamp(SHORTEST_TURN, LONGEST_TURN)
+        })
 }
 
 /// Takes in what has arrived at one end; whether there was anything.

@@ -60,7 +60,11 @@ impl PacketSocket {
         }
         // SAFETY: `fd` is fresh and owned by nobody else.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        set(&fd, libc::PACKET_VERSION, &(libc::tpacket_versions::TPACKET_V2 as c_int))?;
+        set(
+            &fd,
+            libc::PACKET_VERSION,
+            &(libc::tpacket_versions::TPACKET_V2 as c_int),
+        )?;
         // Else every frame sent here would be read back as one that arrived.
         set(&fd, libc::PACKET_IGNORE_OUTGOING, &1i32)?;
         set(&fd, libc::PACKET_QDISC_BYPASS, &1i32)?;
@@ -281,13 +285,33 @@ fn set<T: Copy>(fd: &OwnedFd, option: c_int, value: &T) -> io::Result<()> {
 }
 
 /// Makes the calling thread wake up on time: exact timers, and the lowest
-/// real-time priority where that is allowed. Where it is not, the emulator
-/// works too; what it then does late is counted.
+/// real-time priority where that is allowed. Where it is not, a short slice
+/// makes the scheduler prefer it on waking (Linux 6.12 and later; anybody may
+/// ask). Where that is not known either, the emulator works too; what it then
+/// does late is counted.
 pub(super) fn prefer_this_thread() {
     // SAFETY: no pointers are passed.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1) };
     let priority = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the pointer is to a live value; 0 is the calling thread.
-    unsafe { libc::sched_setscheduler(0, policy, &raw const priority) };
+    let refused = unsafe { libc::sched_setscheduler(0, policy, &raw const priority) } != 0;
+    if refused {
+        take_short_slices();
+    }
 }
+
+/// Asks for the shortest slice of the ordinary scheduling class.
+fn take_short_slices() {
+    // SAFETY: a plain C structure for which zeroes are valid: the ordinary
+    // class without flags.
+    let mut attributes: libc::sched_attr = unsafe { zeroed() };
+    attributes.size = size_of::<libc::sched_attr>() as u32;
+    attributes.sched_runtime = SHORTEST_SLICE_NANOS;
+    // SAFETY: the pointer is to a live value that says its size; 0 is the
+    // calling thread.
+    unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+}
+
+/// The kernel's lower bound (kernel/sched/syscalls.c, `__setparam_fair`).
+const SHORTEST_SLICE_NANOS: u64 = 100_000;
