@@ -8,11 +8,15 @@
 //! | [`tcp`] | TCP_INFO and the socket options of subflows and client connections |
 //! | [`fdpass`] | descriptors over Unix sockets |
 //! | [`namespace`] | network and other namespaces: make, enter, run inside; sysctl |
+//! | [`nft`] | the capture table and the NAT table, over netlink |
+//! | [`listen`] | transparent listeners, DNS sockets, TCP listeners |
 //! | [`route`] | devices, addresses, routes, rules, over rtnetlink; hearing of changes |
 
 pub mod ethtool;
 pub mod fdpass;
+pub mod listen;
 pub mod namespace;
+pub mod nft;
 pub mod route;
 mod sys;
 pub mod tcp;
