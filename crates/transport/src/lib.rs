@@ -10,10 +10,22 @@
 //! | [`dial`] | TCP connections bound to a link, with the socket options of a subflow |
 //! | [`hello`] | the HELLO of both ends, after which a subflow counts as authenticated |
 //! | [`enrol`] | invitations and the protocol that redeems them |
+//! | [`session`], [`flow`] | a session that runs, and one of its flows |
+//! | [`subflow`] | the task of one subflow |
+//! | [`router`], [`server`] | the two ends: who dials, who accepts, which session is whose |
+//! | [`relay()`] | joins a local connection and a flow |
 
 pub mod dial;
 pub mod enrol;
+pub mod flow;
 pub mod hello;
 pub mod key;
+mod relay;
+pub mod router;
+pub mod server;
+pub mod session;
+pub mod subflow;
 pub mod tag;
 pub mod tls;
+
+pub use relay::relay;

@@ -1,0 +1,142 @@
+//! Joins a local TCP connection and a flow, each direction for itself.
+//!
+//! The local socket carries SO_LINGER{1,0} from accept or connect on, so that whatever breaks is seen as a reset,
+//! never as an end; it is taken off only when both directions are complete at both ends.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+use guywire_flow::{FlowReason, Gone};
+use guywire_net::tcp;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use crate::flow::{FlowHandle, Outcome};
+
+/// So much is moved at once, in bytes. It bounds what a connection holds outside the session's budget: nothing
+/// while it waits.
+const BATCH: usize = 128 * 1024;
+
+thread_local! {
+    /// Where a connection reads into; it is only lent for one read, so ten thousand idle connections cost nothing.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH]);
+}
+
+/// Runs until both directions are complete or the flow is reset, and leaves the local connection
+/// accordingly. Tells how the flow ended.
+pub async fn relay(mut local: TcpStream, flow: FlowHandle) -> Outcome {
+    let moved = {
+        let (read, write) = local.split();
+        let both =
+            async { tokio::try_join!(upload(&read, &flow), download(write, &flow)).map(|_| ()) };
+        tokio::select! {
+            moved = both => moved,
+            () = broken(&read) => Err(Ended::Local),
+        }
+    };
+    if let Err(Ended::Local) = moved {
+        flow.reset(FlowReason::ResetByPeer);
+    }
+    let outcome = flow.ended().await;
+    if outcome == Outcome::Complete {
+        // Failure leaves the reset in place, which is safe.
+        let _ = tcp::set_reset_on_close(&local, false);
+    }
+    outcome
+}
+
+/// Why a direction stopped early.
+enum Ended {
+    /// The local connection broke.
+    Local,
+    /// The flow ended.
+    Flow,
+}
+
+impl From<io::Error> for Ended {
+    fn from(_: io::Error) -> Ended {
+        Ended::Local
+    }
+}
+
+impl From<Gone> for Ended {
+    fn from(_: Gone) -> Ended {
+        Ended::Flow
+    }
+}
+
+async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
+    loop {
+        let room = flow.writable().await?;
+        let bytes = read_some(local, room).await?;
+        if bytes.is_empty() {
+            return Ok(flow.finish()?);
+        }
+        flow.write(bytes)?;
+    }
+}
+
+async fn read_some(local: &ReadHalf<'_>, room: usize) -> io::Result<Bytes> {
+    loop {
+        local.readable().await?;
+        let read: io::Result<Bytes> = SCRATCH.with_borrow_mut(|scratch| {
+            let count = local.try_read(&mut scratch[..room.min(BATCH)])?;
+            Ok(Bytes::copy_from_slice(&scratch[..count]))
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
+async fn download(mut local: WriteHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
+    let mut pieces = Vec::new();
+    while flow.read(&mut pieces, BATCH).await? {
+        write_all(&mut local, &mut pieces, flow).await?;
+    }
+    Ok(local.shutdown().await?)
+}
+
+/// Writes all pieces, and gives back their room as they leave.
+async fn write_all(
+    local: &mut WriteHalf<'_>,
+    pieces: &mut Vec<Bytes>,
+    flow: &FlowHandle,
+) -> io::Result<()> {
+    let mut first = 0;
+    while first < pieces.len() {
+        let slices: Vec<IoSlice<'_>> = pieces[first..]
+            .iter()
+            .take(64)
+            .map(|piece| IoSlice::new(piece))
+            .collect();
+        let mut count = local.write_vectored(&slices).await?;
+        flow.consume(count);
+        while let Some(piece) = pieces.get_mut(first) {
+            let part = count.min(piece.len());
+            bytes::Buf::advance(piece, part);
+            count -= part;
+            if !piece.is_empty() {
+                break;
+            }
+            first += 1;
+        }
+    }
+    pieces.clear();
+    Ok(())
+}
+
+/// Waits until the kernel reports an error on the connection: a reset, seen at once even while nothing
+/// is read or written.
+async fn broken(local: &ReadHalf<'_>) {
+    loop {
+        match local.ready(Interest::ERROR).await {
+            Ok(ready) if ready.is_error() => return,
+            Ok(_) => tokio::task::yield_now().await,
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The router's end: dials the server over each link and keeps one session with it.
+//!
+//! The session exists before the server was ever reached, so flows can be opened at once and wait for the first
+//! path. When the server's worker or the whole server was started anew, what it held is gone: the session
+//! ends, its flows are reset, and the next one begins with the subflow that brought the news.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use guywire_flow::{Config, SessionReason, Side};
+use guywire_sched::Native;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::dial::{DialError, DialOptions, TcpOptions, dial};
+use crate::hello::{
+    Endpoint, Families, HelloError, Instance, LinkAttributes, RouterHello, ServerHello, VERSIONS,
+    exchange_as_router,
+};
+use crate::session::{Request, SessionHandle};
+use crate::tls::{ClientTls, ConnectError, TlsStream, connect};
+
+/// Each attempt to open a subflow is given up after this.
+const DIAL_BOUND: Duration = Duration::from_millis(1_500);
+
+/// What a router is made with.
+#[derive(Clone)]
+pub struct RouterConfig {
+    /// Who this is.
+    pub endpoint: Endpoint,
+    /// TLS towards the server.
+    pub tls: ClientTls,
+    /// Where the server listens; at least one.
+    pub servers: Vec<SocketAddr>,
+    /// Memory for everything that arrives, in bytes.
+    pub memory: u64,
+    /// How many flows may be open at once.
+    pub max_flows: u32,
+    /// Schedules both directions.
+    pub scheduler: &'static Native,
+}
+
+/// A link as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its path id.
+    pub path: u8,
+    /// What the server is told of it.
+    pub attributes: LinkAttributes,
+    /// The device.
+    pub device: String,
+    /// Congestion control wanted on it.
+    pub congestion: Option<String>,
+    /// Whether the device is there and has carrier.
+    pub present: bool,
+    /// Which families it has addresses of.
+    pub families: Families,
+}
+
+/// What a person should know of.
+#[derive(Debug)]
+pub enum RouterNews {
+    /// An attempt on a link failed; told once for each distinct text.
+    DialFailed {
+        /// The link.
+        link: String,
+        /// Why.
+        text: String,
+    },
+    /// Another router with the same key took over; this one has stopped.
+    Superseded,
+}
+
+/// The router's end; clones share it.
+#[derive(Clone)]
+pub struct Router(Arc<Inner>);
+
+struct Inner {
+    config: RouterConfig,
+    state: Mutex<State>,
+    news: mpsc::UnboundedSender<RouterNews>,
+}
+
+struct State {
+    session: SessionHandle,
+    /// The server's worker that the session is with, once it has answered.
+    server: Option<ServerHello>,
+    links: BTreeMap<u8, LinkState>,
+    superseded: bool,
+}
+
+struct LinkState {
+    link: Link,
+    /// How many dials were begun: families and addresses take turns.
+    attempts: usize,
+    /// The last failure, so that the same one is told once.
+    failure: Option<String>,
+}
+
+/// Why no subflow came about.
+#[derive(Debug, Error)]
+enum AttemptError {
+    #[error("the link has no address of a family that the server has")]
+    NoAddress,
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Tls(#[from] ConnectError),
+    #[error(transparent)]
+    Hello(#[from] HelloError),
+    #[error("another router with the same key has taken over")]
+    Superseded,
+}
+
+impl Router {
+    /// Starts a router without links; [`Router::set_links`] gives it some. Needs a tokio runtime.
+    pub fn start(config: RouterConfig) -> (Router, mpsc::UnboundedReceiver<RouterNews>) {
+        let (news, receiver) = mpsc::unbounded_channel();
+        let (session, requests) = start_session(&config);
+        let router = Router(Arc::new(Inner {
+            config,
+            state: Mutex::new(State {
+                session: session.clone(),
+                server: None,
+                links: BTreeMap::new(),
+                superseded: false,
+            }),
+            news,
+        }));
+        tokio::spawn(router.clone().serve(session, requests));
+        (router, receiver)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of the moment.
+    pub fn session(&self) -> SessionHandle {
+        self.lock().session.clone()
+    }
+
+    /// The address families of the server; `None` until it was reached.
+    pub fn server_families(&self) -> Option<Families> {
+        self.lock().server.as_ref().map(|server| server.families)
+    }
+
+    /// The links as they are now, all of them.
+    pub fn set_links(&self, links: Vec<Link>) {
+        let mut state = self.lock();
+        let session = state.session.clone();
+        let gone = |path: &u8| !links.iter().any(|link| link.path == *path);
+        let removed: Vec<u8> = state.links.keys().copied().filter(gone).collect();
+        for path in removed {
+            state.links.remove(&path);
+            session.with(|session, now| session.withdraw_path(now, path));
+        }
+        for link in links {
+            let (path, present, backup) = (link.path, link.present, link.attributes.backup);
+            let renewed = |old: &LinkState| {
+                old.link.families != link.families || old.link.device != link.device
+            };
+            let renew = state.links.get(&path).is_some_and(renewed);
+            state.links.insert(
+                path,
+                LinkState {
+                    link,
+                    attempts: 0,
+                    failure: None,
+                },
+            );
+            session.with(|session, now| {
+                if !present || renew {
+                    session.withdraw_path(now, path);
+                }
+                if present {
+                    session.add_path(now, path, backup);
+                }
+            });
+        }
+    }
+
+    /// The name of the link of a path.
+    pub fn link_name(&self, path: u8) -> Option<String> {
+        let state = self.lock();
+        Some(state.links.get(&path)?.link.attributes.name.to_string())
+    }
+
+    /// Serves the requests of a session until it ends, then goes on with the next one.
+    async fn serve(
+        self,
+        mut session: SessionHandle,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+    ) {
+        loop {
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(Request::Dial(path)) => {
+                        tokio::spawn(self.clone().attempt(session.clone(), path));
+                    }
+                    // The server opens no flows.
+                    Some(Request::Open { .. }) => {}
+                    None => return,
+                },
+                reason = session.ended() => {
+                    if reason == SessionReason::Superseded {
+                        self.lock().superseded = true;
+                        let _ = self.0.news.send(RouterNews::Superseded);
+                        return;
+                    }
+                    (session, requests) = self.renew(&session, reason).await;
+                }
+            }
+        }
+    }
+
+    /// Puts the next session in the place of one that ended.
+    async fn renew(
+        &self,
+        old: &SessionHandle,
+        reason: SessionReason,
+    ) -> (SessionHandle, mpsc::UnboundedReceiver<Request>) {
+        tracing::warn!(%reason, "the session ended; a new one begins");
+        // Whatever ended it, a server that says so at once again is not asked in a tight loop.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        debug_assert!(old.is_ended());
+        let (session, requests) = start_session(&self.0.config);
+        let mut state = self.lock();
+        state.session = session.clone();
+        state.server = None;
+        for link in state.links.values().filter(|link| link.link.present) {
+            let (path, backup) = (link.link.path, link.link.attributes.backup);
+            session.with(|session, now| session.add_path(now, path, backup));
+        }
+        (session, requests)
+    }
+
+    /// One attempt to open a subflow for a session; runs it if it succeeds.
+    async fn attempt(self, session: SessionHandle, path: u8) {
+        let bounded = tokio::time::timeout(2 * DIAL_BOUND, self.open_subflow(path)).await;
+        let opened = bounded.unwrap_or_else(|_| {
+            Err(AttemptError::Hello(HelloError::TimedOut {
+                peer: "server",
+                bound: 2 * DIAL_BOUND,
+            }))
+        });
+        match opened.and_then(|(stream, hello)| self.admit(&session, stream, hello)) {
+            Ok(stream) => {
+                if let Some(link) = self.lock().links.get_mut(&path) {
+                    link.failure = None;
+                }
+                session.run_subflow(path, stream).await;
+            }
+            Err(error) => {
+                session.with(|session, now| session.dial_failed(now, path));
+                self.tell_failure(path, &error);
+            }
+        }
+    }
+
+    fn tell_failure(&self, path: u8, error: &AttemptError) {
+        let mut state = self.lock();
+        let Some(link) = state.links.get_mut(&path) else {
+            return;
+        };
+        let text = error.to_string();
+        if link.failure.as_ref() != Some(&text) {
+            link.failure = Some(text.clone());
+            let link = link.link.attributes.name.to_string();
+            let _ = self.0.news.send(RouterNews::DialFailed { link, text });
+        }
+    }
+
+    async fn open_subflow(&self, path: u8) -> Result<(TlsStream, ServerHello), AttemptError> {
+        let (remote, link) = self.next_target(path).ok_or(AttemptError::NoAddress)?;
+        let options = DialOptions {
+            device: Some(link.device.clone()),
+            source: None,
+            tcp: TcpOptions {
+                congestion: link.congestion.clone(),
+                rto_max: Some(Duration::from_secs(1)),
+                ..TcpOptions::default()
+            },
+        };
+        let dialled = dial(remote, &options, DIAL_BOUND).await?;
+        let mut stream = connect(dialled.stream, &self.0.config.tls, 0, DIAL_BOUND).await?;
+        let hello = RouterHello {
+            version: VERSIONS.greatest,
+            endpoint: self.0.config.endpoint,
+            path,
+            link: link.attributes,
+        };
+        let server = exchange_as_router(&mut stream, &hello, DIAL_BOUND).await?;
+        Ok((stream, server))
+    }
+
+    /// The address to try next on a path: those of the families the link has, in turn.
+    fn next_target(&self, path: u8) -> Option<(SocketAddr, Link)> {
+        let mut state = self.lock();
+        let state = state.links.get_mut(&path)?;
+        let families = state.link.families;
+        let fits = |address: &&SocketAddr| match address {
+            SocketAddr::V4(_) => families.v4,
+            SocketAddr::V6(_) => families.v6,
+        };
+        let fitting: Vec<&SocketAddr> = self.0.config.servers.iter().filter(fits).collect();
+        // An address that works is kept; after a failure it is the next one's turn.
+        if state.failure.is_some() {
+            state.attempts += 1;
+        }
+        let remote = **fitting.get(state.attempts % fitting.len().max(1))?;
+        Some((remote, state.link.clone()))
+    }
+
+    /// Holds a subflow's HELLO against the worker that the session is with.
+    fn admit(
+        &self,
+        session: &SessionHandle,
+        stream: TlsStream,
+        hello: ServerHello,
+    ) -> Result<TlsStream, AttemptError> {
+        let mut state = self.lock();
+        if state.superseded {
+            return Err(AttemptError::Superseded);
+        }
+        let known = state.server.as_ref().map(|server| server.endpoint);
+        let same = |known: Endpoint| {
+            known.instance == hello.endpoint.instance
+                && known.generation == hello.endpoint.generation
+        };
+        if known.is_some_and(|known| !same(known)) {
+            // The subflow is dropped: the session that follows opens its own.
+            session.close(SessionReason::Restarted);
+            return Ok(stream);
+        }
+        if known.is_none() {
+            session.with(|session, _| {
+                session.set_peer(hello.session_credit, hello.max_flows.into());
+                session.request_scheduler(self.0.config.scheduler.name);
+            });
+            state.server = Some(hello);
+        }
+        Ok(stream)
+    }
+}
+
+fn start_session(config: &RouterConfig) -> (SessionHandle, mpsc::UnboundedReceiver<Request>) {
+    SessionHandle::start(Config {
+        side: Side::Router,
+        memory: config.memory,
+        max_flows: config.max_flows.into(),
+        scheduler: config.scheduler,
+    })
+}
+
+impl Endpoint {
+    /// An endpoint of which no older worker lives.
+    pub fn only(instance: Instance, generation: u32) -> Endpoint {
+        Endpoint {
+            instance,
+            generation,
+            oldest: generation,
+        }
+    }
+}

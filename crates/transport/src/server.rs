@@ -1,0 +1,317 @@
+//! The server's end: accepts subflows and keeps a session with each router.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use guywire_flow::record::{self, Control};
+use guywire_flow::{Config, Destination, SessionReason, Side};
+use guywire_sched::Native;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::dial::{TcpOptions, tune_accepted};
+use crate::enrol::{Candidate, Enrolled, Refusal, serve_enrol};
+use crate::flow::FlowHandle;
+use crate::hello::{
+    Endpoint, Families, Instance, RouterHello, ServerHello, VERSIONS, exchange_as_server,
+};
+use crate::key::PublicKey;
+use crate::session::{Request, SessionHandle};
+use crate::tls::{AcceptError, AcceptLimits, Accepted, ServerTls, TlsStream, accept};
+
+/// So many connections may be in their handshake at once; more wait in the listener's queue.
+const HANDSHAKES: usize = 256;
+/// HELLO and enrolment must be done in this time.
+const HELLO_BOUND: Duration = Duration::from_secs(5);
+/// So many instances that were superseded are remembered for each router.
+const REMEMBERED: usize = 16;
+
+/// What a server is made with.
+pub struct ServerConfig {
+    /// Who this is.
+    pub endpoint: Endpoint,
+    /// TLS, and who may connect.
+    pub tls: ServerTls,
+    /// Memory of each session for everything that arrives, in bytes.
+    pub memory: u64,
+    /// How many flows each session may have.
+    pub max_flows: u32,
+    /// The families it can reach.
+    pub families: Families,
+    /// Schedules what it sends until a router asks for another.
+    pub scheduler: &'static Native,
+}
+
+/// What happens at a server.
+pub enum ServerNews {
+    /// A router opened a flow.
+    Open {
+        /// The flow; to be accepted or refused.
+        flow: FlowHandle,
+        /// Where it leads.
+        to: Destination,
+    },
+    /// Somebody was refused, or broke off. Strangers come in floods: not to be logged one by one.
+    Refused(AcceptError),
+}
+
+/// One session as status shows it.
+#[derive(Clone, Debug)]
+pub struct SessionReport {
+    /// The router.
+    pub router: PublicKey,
+    /// Its session.
+    pub session: SessionHandle,
+    /// The names of its links by path.
+    pub links: HashMap<u8, String>,
+}
+
+/// The server's end; clones share it.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    config: ServerConfig,
+    sessions: Mutex<Sessions>,
+    news: mpsc::Sender<ServerNews>,
+    handshakes: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Sessions {
+    alive: HashMap<(PublicKey, Instance, u32), Entry>,
+    superseded: HashMap<PublicKey, VecDeque<Instance>>,
+}
+
+struct Entry {
+    session: SessionHandle,
+    links: HashMap<u8, String>,
+}
+
+impl Server {
+    /// A server; [`Server::listen`] lets it accept. News come on the channel; while nobody takes
+    /// them, accepting waits.
+    pub fn new(config: ServerConfig) -> (Server, mpsc::Receiver<ServerNews>) {
+        let (news, receiver) = mpsc::channel(1_024);
+        let server = Server(Arc::new(Inner {
+            config,
+            sessions: Mutex::default(),
+            news,
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        }));
+        (server, receiver)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Sessions> {
+        self.0
+            .sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts connections of a listener. `enrol` decides on invitations.
+    pub async fn listen<D, F>(self, listener: TcpListener, enrol: D)
+    where
+        D: Fn(SocketAddr, Candidate) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Enrolled, Refusal>> + Send,
+    {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: those in use come back.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let (server, enrol) = (self.clone(), enrol.clone());
+            // Strangers beyond the bound wait in the listener's queue, not in our memory.
+            let turn = self.0.handshakes.clone().acquire_owned().await;
+            tokio::spawn(async move {
+                let accepted = server.handshake(stream, peer).await;
+                drop(turn);
+                match accepted {
+                    Ok(Accepted::Subflow { stream, peer, .. }) => server.greet(stream, peer).await,
+                    Ok(Accepted::Enrol {
+                        mut stream,
+                        peer: key,
+                    }) => {
+                        let decide = |candidate| enrol(peer, candidate);
+                        match serve_enrol(&mut stream, key, decide, HELLO_BOUND).await {
+                            Ok(enrolled) => {
+                                tracing::info!(%peer, name = %enrolled.name, "a router was enrolled")
+                            }
+                            Err(error) => tracing::info!(%peer, %error, "no enrolment"),
+                        }
+                    }
+                    Err(error) => {
+                        let _ = server.0.news.send(ServerNews::Refused(error)).await;
+                    }
+                }
+            });
+        }
+    }
+
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<Accepted, AcceptError> {
+        // Best effort: a connection without the options is slower, not wrong.
+        let options = TcpOptions {
+            rto_max: Some(Duration::from_secs(1)),
+            ..TcpOptions::default()
+        };
+        if let Err(error) = tune_accepted(&stream, &options) {
+            tracing::debug!(%peer, %error, "socket options");
+        }
+        accept(stream, peer, &self.0.config.tls, &AcceptLimits::default()).await
+    }
+
+    /// Exchanges HELLO and runs the subflow in its session.
+    async fn greet(&self, mut stream: TlsStream, router: PublicKey) {
+        let config = &self.0.config;
+        let hello = ServerHello {
+            versions: VERSIONS,
+            endpoint: config.endpoint,
+            max_flows: config.max_flows,
+            session_credit: config.memory,
+            families: config.families,
+        };
+        let theirs = match exchange_as_server(&mut stream, &hello, HELLO_BOUND).await {
+            Ok(theirs) => theirs,
+            Err(error) => return tracing::info!(%router, %error, "no HELLO"),
+        };
+        let path = theirs.path;
+        match self.session_for(router, theirs) {
+            Some(session) => session.run_subflow(path, stream).await,
+            None => {
+                let mut goaway = Vec::new();
+                let reason = SessionReason::Superseded;
+                record::put_control(&mut goaway, 0, &Control::GoAway(reason));
+                let farewell = async {
+                    stream.write_all(&goaway).await?;
+                    stream.shutdown().await
+                };
+                // Who is superseded learns it from any of its subflows.
+                let _ = tokio::time::timeout(HELLO_BOUND, farewell).await;
+            }
+        }
+    }
+
+    /// The session that a subflow belongs to; `None` for a router that was superseded.
+    fn session_for(&self, router: PublicKey, hello: RouterHello) -> Option<SessionHandle> {
+        let Endpoint {
+            instance,
+            generation,
+            oldest,
+        } = hello.endpoint;
+        let mut sessions = self.lock();
+        let superseded = sessions.superseded.entry(router).or_default();
+        if superseded.contains(&instance) {
+            return None;
+        }
+        let mut ending = Vec::new();
+        sessions
+            .alive
+            .retain(|&(key, other, their_generation), entry| {
+                let reason = if key != router {
+                    return true;
+                } else if other != instance {
+                    SessionReason::Superseded
+                } else if their_generation < oldest {
+                    SessionReason::Restarted
+                } else if entry.session.is_ended() {
+                    SessionReason::Drain
+                } else {
+                    return true;
+                };
+                ending.push((other, reason, entry.session.clone()));
+                false
+            });
+        for (other, reason, session) in ending {
+            if reason == SessionReason::Superseded {
+                let superseded = sessions.superseded.entry(router).or_default();
+                superseded.push_back(other);
+                if superseded.len() > REMEMBERED {
+                    superseded.pop_front();
+                }
+            }
+            session.close(reason);
+        }
+        let entry = sessions
+            .alive
+            .entry((router, instance, generation))
+            .or_insert_with(|| self.start_session());
+        entry.links.insert(hello.path, hello.link.name.to_string());
+        let (path, backup) = (hello.path, hello.link.backup);
+        entry
+            .session
+            .with(|session, now| session.add_path(now, path, backup));
+        Some(entry.session.clone())
+    }
+
+    fn start_session(&self) -> Entry {
+        let config = &self.0.config;
+        let (session, mut requests) = SessionHandle::start(Config {
+            side: Side::Server,
+            memory: config.memory,
+            max_flows: config.max_flows.into(),
+            scheduler: config.scheduler,
+        });
+        let (handle, news) = (session.clone(), self.0.news.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    request = requests.recv() => {
+                        if let Some(Request::Open { flow, to }) = request
+                            && news.send(ServerNews::Open { flow, to }).await.is_err()
+                        {
+                            return;
+                        }
+                    }
+                    _ = handle.ended() => return,
+                }
+            }
+        });
+        Entry {
+            session,
+            links: HashMap::new(),
+        }
+    }
+
+    /// Ends the sessions of routers that `keep` does not name.
+    pub fn retain(&self, keep: impl Fn(&PublicKey) -> bool) {
+        self.lock().alive.retain(|(router, _, _), entry| {
+            let kept = keep(router);
+            if !kept {
+                entry.session.close(SessionReason::KeyWithdrawn);
+            }
+            kept
+        });
+    }
+
+    /// The sessions that are alive.
+    pub fn sessions(&self) -> Vec<SessionReport> {
+        let mut sessions = self.lock();
+        sessions.alive.retain(|_, entry| !entry.session.is_ended());
+        let report =
+            |(&(router, _, _), entry): (&(PublicKey, Instance, u32), &Entry)| SessionReport {
+                router,
+                session: entry.session.clone(),
+                links: entry.links.clone(),
+            };
+        sessions.alive.iter().map(report).collect()
+    }
+
+    /// Ends all sessions.
+    pub fn close(&self) {
+        for (_, entry) in self.lock().alive.drain() {
+            entry.session.close(SessionReason::Drain);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The task of one subflow: it reads records and writes records, and keeps the kernel's unsent queue
+//! short.
+//!
+//! Reading never stops, whatever the flows do: only data-level credit stops a sender. Writing stops when the
+//! kernel holds as many unsent bytes as the session allows, and goes on at the edge that the kernel
+//! raises when fewer than half of TCP_NOTSENT_LOWAT are left.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use guywire_flow::record::{self, RecordError};
+use guywire_flow::{SessionReason, SubflowId, SubflowInfo};
+use guywire_net::tcp;
+use thiserror::Error;
+use tokio::io::{AsyncWrite, Interest};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+use tokio_util::io::poll_read_buf;
+
+use crate::session::{SessionHandle, SubflowSignals};
+use crate::tls::TlsStream;
+
+/// So much is read before it is looked at, and written at once.
+const BATCH: usize = 64 * 1024;
+/// The kernel's figures are not read more often than this: a call costs 1 to 2 us.
+const INFO_SPACING: Duration = Duration::from_millis(1);
+/// While data is in flight they are not older than this or an eighth of the round trip.
+const INFO_AGE: Duration = Duration::from_millis(3);
+
+/// Why a subflow ended.
+#[derive(Debug, Error)]
+pub enum SubflowEnd {
+    /// The other end closed it.
+    #[error("closed by the other end")]
+    Closed,
+    /// The session wanted it closed.
+    #[error("given up")]
+    GivenUp,
+    /// The connection broke.
+    #[error("broken: {0}")]
+    Broken(#[from] io::Error),
+    /// What arrived is no record.
+    #[error("refused: {0}")]
+    Record(#[from] RecordError),
+    /// What arrived ends the session.
+    #[error("session refused: {0}")]
+    Offence(SessionReason),
+}
+
+/// Runs a subflow until it ends.
+pub(crate) async fn run(
+    session: &SessionHandle,
+    id: SubflowId,
+    path: u8,
+    stream: TlsStream,
+    signals: &SubflowSignals,
+) -> SubflowEnd {
+    // Whatever ends it, nothing that was queued is worth waiting for.
+    if let Err(error) = tcp::set_reset_on_close(stream.get_ref().0, true) {
+        return error.into();
+    }
+    let info = match snapshot(stream.get_ref().0, 0) {
+        Ok(info) => info,
+        Err(error) => return error.into(),
+    };
+    session.with(|session, now| session.subflow_joined(now, id, path, info));
+    let mut task = Task {
+        session,
+        id,
+        stream,
+        inbox: BytesMut::with_capacity(BATCH),
+        outbox: Vec::with_capacity(2 * BATCH),
+        written: 0,
+        flushed: true,
+        lowat: 0,
+        info_at: Instant::now(),
+        info,
+    };
+    tokio::select! {
+        biased;
+        () = signals.close.notified() => SubflowEnd::GivenUp,
+        end = task.run(signals) => end,
+    }
+}
+
+struct Task<'a> {
+    session: &'a SessionHandle,
+    id: SubflowId,
+    stream: TlsStream,
+    /// Received bytes that are no whole record yet.
+    inbox: BytesMut,
+    /// Records to be written, from `written` on.
+    outbox: Vec<u8>,
+    written: usize,
+    /// Whether TLS has handed everything to the kernel.
+    flushed: bool,
+    /// TCP_NOTSENT_LOWAT as set.
+    lowat: u64,
+    info_at: Instant,
+    info: SubflowInfo,
+}
+
+/// What made the task wake.
+enum Wake {
+    Received,
+    Written,
+    Room,
+    Signal,
+    Tick,
+}
+
+impl Task<'_> {
+    async fn run(&mut self, signals: &SubflowSignals) -> SubflowEnd {
+        let mut tick = pin!(tokio::time::sleep(INFO_AGE));
+        loop {
+            match self.turn(signals, tick.as_mut()).await {
+                Ok(()) => {}
+                Err(SubflowEnd::Offence(reason)) => {
+                    self.session.close(reason);
+                    self.say_goodbye().await;
+                    return SubflowEnd::Offence(reason);
+                }
+                Err(SubflowEnd::Record(error)) => {
+                    self.session.close(error.reason());
+                    self.say_goodbye().await;
+                    return SubflowEnd::Record(error);
+                }
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// One round: fill what can be sent, wait for anything to happen, act on it.
+    async fn turn(
+        &mut self,
+        signals: &SubflowSignals,
+        mut tick: Pin<&mut Sleep>,
+    ) -> Result<(), SubflowEnd> {
+        self.fill();
+        let want_room = self.want_room()?;
+        let busy = self.session.with(|session, _| session.is_busy(self.id));
+        if busy {
+            let age = (self.info.srtt / 8).clamp(INFO_SPACING, INFO_AGE);
+            tick.as_mut().reset(self.info_at + age);
+        }
+        let mut signal = pin!(signals.transmit.notified());
+        let wake = poll_fn(|cx| {
+            if let Poll::Ready(done) = self.poll_receive(cx) {
+                return Poll::Ready(done.map(|()| Wake::Received));
+            }
+            if let Poll::Ready(done) = self.poll_send(cx) {
+                return Poll::Ready(done.map(|()| Wake::Written));
+            }
+            if signal.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Wake::Signal));
+            }
+            if want_room && self.stream.get_ref().0.poll_write_ready(cx)?.is_ready() {
+                return Poll::Ready(Ok(Wake::Room));
+            }
+            if busy && tick.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(Wake::Tick));
+            }
+            Poll::Pending
+        })
+        .await?;
+        match wake {
+            Wake::Received => self.handle_received()?,
+            Wake::Tick | Wake::Room => self.refresh()?,
+            Wake::Written | Wake::Signal => {
+                if self.info_at.elapsed() >= INFO_SPACING {
+                    self.refresh()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the session has to send, once everything before was handed over.
+    fn fill(&mut self) {
+        if !self.flushed {
+            return;
+        }
+        self.outbox.clear();
+        self.written = 0;
+        let (id, outbox) = (self.id, &mut self.outbox);
+        self.session
+            .with(|session, now| session.poll_transmit(now, id, BATCH, outbox));
+        self.flushed = self.outbox.is_empty();
+    }
+
+    /// Whether the task has to wait until the kernel has sent some of what it holds. Then the
+    /// kernel is told to raise an edge; if it has room already, the figures are refreshed.
+    fn want_room(&mut self) -> Result<bool, SubflowEnd> {
+        if !self.flushed {
+            return Ok(false);
+        }
+        let id = self.id;
+        let Some(bound) = self.session.with(|session, _| session.room_wanted(id)) else {
+            return Ok(false);
+        };
+        self.set_lowat(2 * bound)?;
+        let tcp = self.stream.get_ref().0;
+        // Clears what tokio remembers of readiness, so that the next edge counts.
+        let _ = tcp.try_io(Interest::WRITABLE, || {
+            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        });
+        if tcp::arm_writable(tcp)? {
+            // There is room, but nobody was marked for it: the next figures or events decide.
+            if self.info_at.elapsed() >= INFO_SPACING {
+                self.refresh()?;
+                self.fill();
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn set_lowat(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes.abs_diff(self.lowat) > self.lowat / 4 {
+            self.lowat = bytes;
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            tcp::set_notsent_lowat(self.stream.get_ref().0, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn refresh(&mut self) -> io::Result<()> {
+        let pending = (self.outbox.len() - self.written) as u64;
+        self.info = snapshot(self.stream.get_ref().0, pending)?;
+        self.info_at = Instant::now();
+        let (id, info) = (self.id, self.info);
+        self.session
+            .with(|session, now| session.handle_info(now, id, info));
+        Ok(())
+    }
+
+    /// Reads what has arrived, until a batch is full or nothing is left.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SubflowEnd>> {
+        let before = self.inbox.len();
+        while self.inbox.len() - before < BATCH {
+            self.inbox.reserve(BATCH / 4);
+            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(SubflowEnd::Closed)),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending if self.inbox.len() == before => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn handle_received(&mut self) -> Result<(), SubflowEnd> {
+        let (id, inbox) = (self.id, &mut self.inbox);
+        let left = self.session.with(|session, now| {
+            let mut rest = &inbox[..];
+            session.handle_bytes(now, id, rest.len());
+            while let Some(record) = record::take(&mut rest)? {
+                session
+                    .handle_record(now, id, record)
+                    .map_err(SubflowEnd::Offence)?;
+            }
+            Ok::<usize, SubflowEnd>(rest.len())
+        })?;
+        inbox.advance(inbox.len() - left);
+        Ok(())
+    }
+
+    /// Writes and flushes what is in the outbox.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SubflowEnd>> {
+        if self.flushed {
+            return Poll::Pending;
+        }
+        while self.written < self.outbox.len() {
+            let rest = &self.outbox[self.written..];
+            self.written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.flushed = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends what the session has left to say (GOAWAY), briefly, before the connection is reset.
+    async fn say_goodbye(&mut self) {
+        const BRIEFLY: Duration = Duration::from_millis(200);
+        let _ = tokio::time::timeout(BRIEFLY, async {
+            poll_fn(|cx| self.poll_send(cx).map(|_| ())).await;
+            self.fill();
+            poll_fn(|cx| self.poll_send(cx).map(|_| ())).await;
+            // A reset would throw away what the kernel has not sent yet.
+            let _ = tcp::set_reset_on_close(self.stream.get_ref().0, false);
+        })
+        .await;
+    }
+}
+
+/// The kernel's figures; `pending` bytes are not handed to it yet.
+fn snapshot(stream: &TcpStream, pending: u64) -> io::Result<SubflowInfo> {
+    let info = tcp::tcp_info(stream)?;
+    Ok(SubflowInfo {
+        srtt: info.rtt,
+        rttvar: info.rttvar,
+        min_rtt: info.min_rtt,
+        cwnd: info.snd_cwnd,
+        mss: info.snd_mss,
+        unacked: info.unacked,
+        notsent: u64::from(info.notsent_bytes) + pending,
+        delivered: info.delivered.into(),
+        bytes_acked: info.bytes_acked,
+        delivery_rate: info.delivery_rate,
+        app_limited: info.app_limited,
+    })
+}
