@@ -13,6 +13,9 @@ const BASE: Duration = Duration::from_millis(50);
 /// How much history the longest gap is taken from before it may shorten the threshold.
 const HISTORY: Duration = Duration::from_secs(1);
 
+/// Who looks more seldom than this was not running itself, and accuses nobody of what it did not see.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// What is known of a subflow's progress.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
@@ -22,6 +25,8 @@ pub(crate) struct Progress {
     moved: Time,
     /// When data was last put in flight after idle; `None` while idle.
     busy_since: Option<Time>,
+    /// When it was last looked at.
+    looked: Time,
     /// Longest gaps of this second and of the one before.
     gaps: [Duration; 2],
     gap_bucket: Time,
@@ -43,6 +48,7 @@ impl Progress {
             bytes_acked,
             moved: now,
             busy_since: None,
+            looked: now,
             gaps: [Duration::ZERO; 2],
             gap_bucket: now,
         }
@@ -53,6 +59,7 @@ impl Progress {
         if self.busy_since.is_none() {
             self.busy_since = Some(now);
             self.moved = now;
+            self.looked = now;
         }
     }
 
@@ -70,6 +77,9 @@ impl Progress {
         };
         self.delivered = delivered;
         self.bytes_acked = bytes_acked;
+        let absent = now.since(self.looked).saturating_sub(LOOK);
+        self.moved = (self.moved + absent).min(now);
+        self.looked = now;
         if moved.delivered {
             if self.busy_since.is_some() {
                 self.note_gap(now, now.since(self.moved));
@@ -140,6 +150,15 @@ mod tests {
     }
 
     #[test]
+    fn who_did_not_look_accuses_nobody() {
+        let mut progress = Progress::new(at(0), 0, 0);
+        progress.wrote(at(0));
+        progress.observe(at(10), 1, 1_000, true);
+        progress.observe(at(510), 1, 1_000, true);
+        assert_eq!(progress.overdue_at(RTT, VAR), Some(at(490 + 110)));
+    }
+
+    #[test]
     fn steady_progress_shortens_the_alarm_and_gaps_lengthen_it() {
         let mut progress = Progress::new(at(0), 0, 0);
         progress.wrote(at(0));
@@ -147,6 +166,9 @@ mod tests {
             progress.observe(at(ms), ms, ms, true);
         }
         assert_eq!(progress.overdue_at(RTT, VAR), Some(at(1_499 + 50)));
+        for ms in 1_500..1_529 {
+            progress.observe(at(ms), 1_499, 1_499, true);
+        }
         progress.observe(at(1_529), 2_000, 2_000, true);
         assert_eq!(progress.overdue_at(RTT, VAR), Some(at(1_529 + 90)));
     }
