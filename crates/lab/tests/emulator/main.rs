@@ -20,6 +20,15 @@ use bench::{Bench, LINK, ROUTER, SERVER, emulated};
 /// How much of a link's IP packets is payload of TCP, with timestamps.
 const TCP_SHARE: f64 = 1_448.0 / 1_500.0;
 
+/// Runs what talks netlink.
+fn block_on(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built")
+        .block_on(work);
+}
+
 /// A UDP socket at each end, `(router, server)`, each sending to the other.
 fn udp_pair(bench: &Bench) -> (UdpSocket, UdpSocket) {
     let bind = |ip| UdpSocket::bind((ip, 0)).expect("a UDP socket");
@@ -244,11 +253,7 @@ fn ipv6_finds_its_neighbours() {
         return;
     };
     let address = |last| Ipv6Addr::new(0x2001, 0xdb8, 0x101, 0, 0, 0, 0, last);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
-    runtime.block_on(async {
+    block_on(async {
         for (netns, last) in [(&bench.router, 2), (&bench.server, 1)] {
             let netlink = Netlink::in_netns(netns).expect("a netlink socket");
             let net = format!("{}/64", address(last)).parse().expect("a network");
@@ -263,15 +268,29 @@ fn ipv6_finds_its_neighbours() {
 }
 
 #[test]
+fn a_device_that_was_down_passes_packets_again() {
+    let Some(bench) = Bench::build("100mbit/20ms") else {
+        return;
+    };
+    let (router, server) = udp_pair(&bench);
+    assert!(passes(&router, &server) && passes(&server, &router));
+    for up in [false, true] {
+        block_on(async {
+            let netlink = Netlink::in_netns(&bench.router).expect("a netlink socket");
+            netlink.set_up("wan1", up).await.expect("it is there");
+        });
+        // Down, the router's end cannot even send, so the server's is asked.
+        assert_eq!(passes(&server, &router), up);
+    }
+    assert!(passes(&router, &server));
+}
+
+#[test]
 fn a_device_that_goes_away_harms_nothing_else() {
     let Some(bench) = Bench::build("100mbit/20ms") else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime can be built");
-    runtime.block_on(async {
+    block_on(async {
         let netlink = Netlink::in_netns(&bench.router).expect("a netlink socket");
         netlink.delete_link("wan1").await.expect("it is there");
     });
