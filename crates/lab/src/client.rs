@@ -18,7 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// It cannot be spoken to.
-    #[error("cannot speak with the keeper of lab {lab}: {source}; `guywire lab down --name {lab}` ends it")]
+    #[error(
+        "cannot speak with the keeper of lab {lab}: {source}; `guywire lab down --name {lab}` ends it"
+    )]
     Socket {
         /// The lab.
         lab: LabName,
@@ -44,7 +46,8 @@ pub enum ClientError {
 /// See [`ClientError`].
 pub fn ask<T: DeserializeOwned>(place: &Place, request: &Request) -> Result<T, ClientError> {
     let lab = || place.name().clone();
-    let line = exchange(place, request).map_err(|source| ClientError::Socket { lab: lab(), source })?;
+    let line =
+        exchange(place, request).map_err(|source| ClientError::Socket { lab: lab(), source })?;
     let version = |source| ClientError::Version { lab: lab(), source };
     match serde_json::from_str(&line).map_err(version)? {
         Reply::Ok(value) => serde_json::from_value(value).map_err(version),
@@ -72,8 +75,19 @@ pub fn status(place: &Place) -> Result<LabStatus, ClientError> {
     let seen = processes::by_inner_id(place);
     let translate = |pid: &mut Option<u32>| *pid = pid.and_then(|inner| seen.get(&inner).copied());
     status.processes.values_mut().for_each(translate);
-    status.nodes.iter_mut().for_each(|node| translate(&mut node.pid));
+    status
+        .nodes
+        .iter_mut()
+        .for_each(|node| translate(&mut node.pid));
     Ok(status)
+}
+
+/// Asks how a lab's links are.
+///
+/// # Errors
+/// See [`ClientError`].
+pub fn links(place: &Place) -> Result<Vec<LinkStatus>, ClientError> {
+    ask(place, &Request::Links)
 }
 
 /// Does something to a link.
@@ -81,7 +95,13 @@ pub fn status(place: &Place) -> Result<LabStatus, ClientError> {
 /// # Errors
 /// See [`ClientError`].
 pub fn link(place: &Place, link: &str, verb: &LinkVerb) -> Result<LinkStatus, ClientError> {
-    ask(place, &Request::Link { link: link.into(), verb: verb.to_string() })
+    ask(
+        place,
+        &Request::Link {
+            link: link.into(),
+            verb: verb.to_string(),
+        },
+    )
 }
 
 /// Tells the keeper to end the lab.

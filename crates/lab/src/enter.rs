@@ -29,7 +29,9 @@ pub enum EnterError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The node's process is not to be seen.
-    #[error("cannot find node {node} of lab {lab}; run this where the lab was started, outside of other containers")]
+    #[error(
+        "cannot find node {node} of lab {lab}; run this where the lab was started, outside of other containers"
+    )]
     Hidden {
         /// The node.
         node: Node,
@@ -75,7 +77,10 @@ pub fn exec(place: &Place, node: Node, program: &[OsString]) -> Result<u8, Enter
         .args(["lab", "enter", "--tied", "--"])
         .args(program)
         .env("PATH", search_path(place));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(start)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(start)?;
     let status = runtime.block_on(attend(command)).map_err(start)?;
     Ok(code_of(status))
 }
@@ -92,11 +97,21 @@ pub(crate) fn search_path(place: &Place) -> OsString {
 
 fn holder(place: &Place, node: Node) -> Result<OwnedFd, EnterError> {
     let inner: u32 = client::ask(place, &Request::Holder(node))?;
-    let hidden = || EnterError::Hidden { node, lab: place.name().to_string() };
-    let outer = *processes::by_inner_id(place).get(&inner).ok_or_else(hidden)?;
-    let pid = i32::try_from(outer).ok().and_then(Pid::from_raw).ok_or_else(hidden)?;
-    pidfd_open(pid, PidfdFlags::empty())
-        .map_err(|error| EnterError::Namespace { node, source: error.into() })
+    let hidden = || EnterError::Hidden {
+        node,
+        lab: place.name().to_string(),
+    };
+    let outer = *processes::by_inner_id(place)
+        .get(&inner)
+        .ok_or_else(hidden)?;
+    let pid = i32::try_from(outer)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(hidden)?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|error| EnterError::Namespace {
+        node,
+        source: error.into(),
+    })
 }
 
 /// Enters every namespace of the node; the user namespace of a root lab is
@@ -120,7 +135,10 @@ async fn attend(mut command: tokio::process::Command) -> io::Result<ExitStatus> 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut child = command.spawn()?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
     let from_terminal = io::stdin().is_terminal();
     loop {
         let passed_on = tokio::select! {
@@ -138,7 +156,9 @@ async fn attend(mut command: tokio::process::Command) -> io::Result<ExitStatus> 
 }
 
 fn code_of(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
@@ -153,8 +173,15 @@ pub fn become_program(holder: Option<u32>, tied: bool, program: &[OsString]) -> 
         return (125, "no program given".into());
     };
     let error = Command::new(name).args(arguments).exec();
-    let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-    (code, format!("cannot run {}: {error}", Path::new(name).display()))
+    let code = if error.kind() == io::ErrorKind::NotFound {
+        127
+    } else {
+        126
+    };
+    (
+        code,
+        format!("cannot run {}: {error}", Path::new(name).display()),
+    )
 }
 
 fn into_place(holder: Option<u32>, tied: bool) -> io::Result<()> {
@@ -162,7 +189,10 @@ fn into_place(holder: Option<u32>, tied: bool) -> io::Result<()> {
         die_with_parent()?;
     }
     let Some(holder) = holder else { return Ok(()) };
-    let pid = i32::try_from(holder).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    let pid = i32::try_from(holder)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     let holder = pidfd_open(pid, PidfdFlags::empty())?;
     enter(holder.as_fd(), Kind::Net)?;
     enter(holder.as_fd(), Kind::Mount)

@@ -22,7 +22,10 @@ impl Limits {
         Limits {
             unprivileged_userns_clone: read_sysctl("kernel.unprivileged_userns_clone").ok(),
             max_user_namespaces: read_sysctl("user.max_user_namespaces").ok(),
-            apparmor_restrict_unprivileged_userns: read_sysctl("kernel.apparmor_restrict_unprivileged_userns").ok(),
+            apparmor_restrict_unprivileged_userns: read_sysctl(
+                "kernel.apparmor_restrict_unprivileged_userns",
+            )
+            .ok(),
         }
     }
 
@@ -84,17 +87,33 @@ mod tests {
 
     fn text(limits: Limits) -> String {
         let source = io::Error::from_raw_os_error(1);
-        Forbidden { action: "make a user namespace", source, limits }.to_string()
+        Forbidden {
+            action: "make a user namespace",
+            source,
+            limits,
+        }
+        .to_string()
     }
 
     #[test]
     fn each_setting_has_its_remedy() {
-        let debian = Limits { unprivileged_userns_clone: Some("0".into()), ..Limits::default() };
+        let debian = Limits {
+            unprivileged_userns_clone: Some("0".into()),
+            ..Limits::default()
+        };
         assert!(text(debian).contains("sudo sysctl kernel.unprivileged_userns_clone=1"));
-        let none = Limits { max_user_namespaces: Some("0".into()), ..Limits::default() };
+        let none = Limits {
+            max_user_namespaces: Some("0".into()),
+            ..Limits::default()
+        };
         assert!(text(none).contains("sudo sysctl user.max_user_namespaces=10000"));
-        let ubuntu = Limits { apparmor_restrict_unprivileged_userns: Some("1".into()), ..Limits::default() };
-        assert!(text(ubuntu).contains("sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0"));
+        let ubuntu = Limits {
+            apparmor_restrict_unprivileged_userns: Some("1".into()),
+            ..Limits::default()
+        };
+        assert!(
+            text(ubuntu).contains("sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0")
+        );
     }
 
     #[test]
@@ -105,6 +124,9 @@ mod tests {
             apparmor_restrict_unprivileged_userns: Some("0".into()),
         };
         let text = text(allowing);
-        assert!(!text.contains("sysctl") && text.contains("run it as root"), "{text}");
+        assert!(
+            !text.contains("sysctl") && text.contains("run it as root"),
+            "{text}"
+        );
     }
 }

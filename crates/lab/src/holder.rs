@@ -21,7 +21,8 @@ use crate::topology::{Node, hosts_file, resolv_conf};
 const NAME_CACHES: [&str; 2] = ["/run/nscd", "/var/run/nscd"];
 
 /// What the name service switch says in a node: no service of the host's.
-const NAME_SWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n";
+const NAME_SWITCH: &str =
+    "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nservices: files\n";
 
 /// A node has not the files it should.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,11 @@ pub struct HolderError {
 
 fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> HolderError {
     let path = path.to_owned();
-    move |source| HolderError { action, path, source: source.into() }
+    move |source| HolderError {
+        action,
+        path,
+        source: source.into(),
+    }
 }
 
 /// Makes the node's namespaces around this process, which must have one
@@ -46,7 +51,8 @@ fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(
 /// # Errors
 /// See [`HolderError`].
 pub fn prepare(place: &Place, node: Node, links: usize) -> Result<(), HolderError> {
-    unshare(&[Kind::Mount, Kind::Net]).map_err(failed("make namespaces for", Path::new(node.name())))?;
+    unshare(&[Kind::Mount, Kind::Net])
+        .map_err(failed("make namespaces for", Path::new(node.name())))?;
     let own = place.node(node.name());
     let etc = own.join("etc");
     fs::create_dir_all(&etc).map_err(failed("create", &etc))?;
@@ -67,12 +73,22 @@ pub fn prepare(place: &Place, node: Node, links: usize) -> Result<(), HolderErro
             provide(&own, &directory, &Path::new(parent).join("guywire"))?;
         }
     }
-    for cache in NAME_CACHES.map(Path::new).into_iter().filter(|cache| cache.is_dir()) {
+    for cache in NAME_CACHES
+        .map(Path::new)
+        .into_iter()
+        .filter(|cache| cache.is_dir())
+    {
         mount("none", cache, "tmpfs", MountFlags::empty(), None).map_err(failed("hide", cache))?;
     }
     // /sys shows the devices of the namespace that mounted it. Not every
     // container allows a fresh one, and few programs look.
-    let _ = mount("sysfs", "/sys", "sysfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None);
+    let _ = mount(
+        "sysfs",
+        "/sys",
+        "sysfs",
+        MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+        None,
+    );
     Ok(())
 }
 
@@ -113,7 +129,14 @@ fn shadow(own: &Path, directory: &Path) -> Result<(), HolderError> {
     let name = directory.to_string_lossy().replace('/', "-");
     let stage = own.join(format!("shadow{name}"));
     fs::create_dir_all(&stage).map_err(failed("create", &stage))?;
-    mount("none", &stage, "tmpfs", MountFlags::empty(), Some(c"mode=755")).map_err(failed("mount on", &stage))?;
+    mount(
+        "none",
+        &stage,
+        "tmpfs",
+        MountFlags::empty(),
+        Some(c"mode=755"),
+    )
+    .map_err(failed("mount on", &stage))?;
     let before = stage.join(SHADOWED);
     fs::create_dir(&before).map_err(failed("create", &before))?;
     mount_bind_recursive(directory, &before).map_err(failed("mount on", &before))?;

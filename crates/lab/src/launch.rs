@@ -14,6 +14,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use anyhow::{Context, Result, bail};
 use guywire_net::namespace::{Kind, map_root, unshare};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use rustix::thread::CapabilitySet;
@@ -91,7 +92,12 @@ impl RunningLab {
         let (place, lock) = Place::create(&options.name)?;
         let lab = write_plan(&place, options).and_then(|()| start(&place, lock, options.attached));
         let mut lab = match lab {
-            Ok(launcher) => RunningLab { place, launcher, attached: options.attached, warning: None },
+            Ok(launcher) => RunningLab {
+                place,
+                launcher,
+                attached: options.attached,
+                warning: None,
+            },
             Err(error) => {
                 place.remove()?;
                 return Err(error);
@@ -128,7 +134,10 @@ impl RunningLab {
     /// Reads the keeper's progress to its end.
     fn follow(&mut self, mut step: impl FnMut(&str)) -> Result<(), LaunchError> {
         let output = self.launcher.stdout.take();
-        for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
+        for line in output
+            .into_iter()
+            .flat_map(|output| BufReader::new(output).lines())
+        {
             let line = line.map_err(LaunchError::Spawn)?;
             match serde_json::from_str(&line) {
                 Ok(Progress::Step(text)) => step(&text),
@@ -146,8 +155,8 @@ impl RunningLab {
     /// Ends the lab one way or another.
     fn end(&mut self) {
         if client::end(&self.place).is_err() {
-            // It cannot be asked, so it is told: the keeper dies with its launcher.
-            let _ = self.launcher.kill();
+            // It cannot be asked, so its launcher ends it.
+            let _ = kill_process(Pid::from_child(&self.launcher), Signal::TERM);
         }
         let _ = self.launcher.wait();
         let _ = self.place.remove();
@@ -229,35 +238,54 @@ fn start(place: &Place, lock: File, attached: bool) -> Result<Child, LaunchError
 }
 
 /// The launcher's main: moves into fresh namespaces, starts the keeper, waits
-/// for it. Its process must have one thread only.
+/// for its end or for being told to end it, and removes the directory. Its
+/// process must have one thread only.
 ///
 /// # Errors
 /// In words; they are reported to the command as well.
-pub fn launcher(directory: &Path, attached: bool) -> Result<(), String> {
+pub fn launcher(directory: &Path, attached: bool) -> Result<()> {
     // Away from the terminal: Ctrl-C is for the command, which ends the lab.
-    rustix::process::setsid().map_err(|error| error.to_string())?;
+    rustix::process::setsid()?;
     if attached {
-        die_with_parent().map_err(|error| error.to_string())?;
+        set_parent_process_death_signal(Some(Signal::TERM))?;
     }
-    let keeper = enter_namespaces()
-        .map_err(|error| error.to_string())
-        .and_then(|()| spawn_keeper(directory).map_err(|error| format!("cannot start the keeper: {error}")));
-    let mut keeper = keeper.inspect_err(|error| report(&Progress::Failed(error.clone())))?;
-    let place = Place::of_directory(directory).map_err(|error| error.to_string())?;
-    std::fs::write(place.keeper_pid(), format!("{}\n", keeper.id())).map_err(|error| error.to_string())?;
-    let status = keeper.wait().map_err(|error| error.to_string())?;
-    if !status.success() {
-        let log = std::fs::read_to_string(place.logs().join("keeper.log")).unwrap_or_default();
-        report(&Progress::Failed(format!("the keeper ended, {status}: {}", log.trim())));
+    let place = Place::of_directory(directory)?;
+    let attend = || {
+        enter_namespaces()?;
+        // One thread still: nobody in these namespaces may start a second one
+        // before there is a keeper.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(attend(&place))
+    };
+    let outcome: Result<()> = attend();
+    if let Err(error) = &outcome {
+        report(&Progress::Failed(format!("{error:#}")));
     }
-    place.remove().map_err(|error| error.to_string())
+    place.remove()?;
+    outcome
 }
 
-fn spawn_keeper(directory: &Path) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+/// Starts the keeper and stays until it is gone.
+async fn attend(place: &Place) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut keeper = tokio::process::Command::new(std::env::current_exe()?)
         .args(["lab", "keeper", "--first"])
-        .arg(directory)
+        .arg(place.directory())
         .spawn()
+        .context("cannot start the keeper")?;
+    let pid = keeper.id().context("the keeper has a number")?;
+    std::fs::write(place.keeper_pid(), format!("{pid}\n"))?;
+    let status = tokio::select! {
+        status = keeper.wait() => status?,
+        _ = terminate.recv() => return Ok(keeper.kill().await?),
+    };
+    if !status.success() {
+        let log = std::fs::read_to_string(place.logs().join("keeper.log")).unwrap_or_default();
+        bail!("the keeper ended, {status}: {}", log.trim());
+    }
+    Ok(())
 }
 
 /// Says to the command how far the lab got.
@@ -268,7 +296,7 @@ pub(crate) fn report(progress: &Progress) {
     let _ = io::stdout().write_all(line.as_bytes());
 }
 
-/// Sees to it that this process is killed when its parent thread ends.
+/// Sees to it that this process is killed when the parent's thread ends.
 ///
 /// # Errors
 /// What the kernel says.
@@ -277,7 +305,13 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
 }
 
 fn enter_namespaces() -> Result<(), Forbidden> {
-    let refused = |action| move |source| Forbidden { action, source, limits: Limits::read() };
+    let refused = |action| {
+        move |source| Forbidden {
+            action,
+            source,
+            limits: Limits::read(),
+        }
+    };
     if !may_make_namespaces() {
         let uid = rustix::process::geteuid().as_raw();
         let gid = rustix::process::getegid().as_raw();

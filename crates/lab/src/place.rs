@@ -47,7 +47,8 @@ impl FromStr for LabName {
 
     fn from_str(text: &str) -> Result<LabName, PlaceError> {
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if (1..=MAX_NAME).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') {
+        if (1..=MAX_NAME).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-')
+        {
             Ok(LabName(text.into()))
         } else {
             Err(PlaceError::BadName { name: text.into() })
@@ -59,7 +60,9 @@ impl FromStr for LabName {
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// Not a name.
-    #[error("{name:?} is no lab's name: 1 to {MAX_NAME} small letters, digits and hyphens, not starting with a hyphen")]
+    #[error(
+        "{name:?} is no lab's name: 1 to {MAX_NAME} small letters, digits and hyphens, not starting with a hyphen"
+    )]
     BadName {
         /// What was given.
         name: String,
@@ -83,13 +86,18 @@ pub enum PlaceError {
         owner: u32,
     },
     /// There is a living lab of that name.
-    #[error("lab {name} is running already; `guywire lab down --name {name}` ends it, `--name` names another")]
+    #[error(
+        "lab {name} is running already; `guywire lab down --name {name}` ends it, `--name` names another"
+    )]
     Running {
         /// Its name.
         name: LabName,
     },
     /// There is no living lab of that name.
-    #[error("no lab {name} is running{}; `guywire lab up --name {name} --detach` starts it", others(running))]
+    #[error(
+        "no lab {name} is running{}; `guywire lab up --name {name} --detach` starts it",
+        others(running)
+    )]
     NotRunning {
         /// The name.
         name: LabName,
@@ -107,7 +115,11 @@ fn others(running: &[String]) -> String {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
     let path = path.to_owned();
-    move |source| PlaceError::File { action, path, source }
+    move |source| PlaceError::File {
+        action,
+        path,
+        source,
+    }
 }
 
 /// A lab's directory.
@@ -140,8 +152,15 @@ impl Place {
     /// # Errors
     /// [`PlaceError::BadName`] if the directory is named like no lab.
     pub fn of_directory(directory: &Path) -> Result<Place, PlaceError> {
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().parse()?;
-        Ok(Place { name, directory: directory.into() })
+        let name = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .parse()?;
+        Ok(Place {
+            name,
+            directory: directory.into(),
+        })
     }
 
     /// The lab's name.
@@ -228,28 +247,43 @@ impl Base {
         make_directory(&directory)?;
         let metadata = fs::symlink_metadata(&directory).map_err(failed("examine", &directory))?;
         let owner = metadata.uid();
-        if owner != rustix::process::geteuid().as_raw() || !metadata.is_dir() || metadata.mode() & 0o022 != 0 {
-            return Err(PlaceError::Foreign { path: directory, owner });
+        if owner != rustix::process::geteuid().as_raw()
+            || !metadata.is_dir()
+            || metadata.mode() & 0o022 != 0
+        {
+            return Err(PlaceError::Foreign {
+                path: directory,
+                owner,
+            });
         }
         let path = directory.join(".lock");
         let lock = open_lock(&path).map_err(failed("open", &path))?;
         flock(&lock, FlockOperation::LockExclusive)
             .map_err(io::Error::from)
             .map_err(failed("lock", &path))?;
-        let base = Base { directory, _lock: lock };
+        let base = Base {
+            directory,
+            _lock: lock,
+        };
         base.sweep()?;
         Ok(base)
     }
 
     fn place(&self, name: &LabName) -> Place {
-        Place { name: name.clone(), directory: self.directory.join(name.as_str()) }
+        Place {
+            name: name.clone(),
+            directory: self.directory.join(name.as_str()),
+        }
     }
 
     fn find(&self, name: &LabName) -> Result<Place, PlaceError> {
         let place = self.place(name);
         match place.directory.exists() {
             true => Ok(place),
-            false => Err(PlaceError::NotRunning { name: name.clone(), running: self.names()? }),
+            false => Err(PlaceError::NotRunning {
+                name: name.clone(),
+                running: self.names()?,
+            }),
         }
     }
 
@@ -258,7 +292,12 @@ impl Base {
         if place.directory.exists() {
             return Err(PlaceError::Running { name: name.clone() });
         }
-        for directory in [place.directory.clone(), place.bin(), place.directory.join("nodes"), place.logs()] {
+        for directory in [
+            place.directory.clone(),
+            place.bin(),
+            place.directory.join("nodes"),
+            place.logs(),
+        ] {
             make_directory(&directory)?;
         }
         let path = place.directory.join("lock");
@@ -290,7 +329,10 @@ impl Base {
             let directory = self.directory.join(name);
             let path = directory.join("lock");
             let alive = match File::open(&path) {
-                Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK),
+                Ok(lock) => {
+                    flock(&lock, FlockOperation::NonBlockingLockShared)
+                        == Err(rustix::io::Errno::WOULDBLOCK)
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 Err(error) => return Err(failed("open", &path)(error)),
             };
@@ -317,7 +359,9 @@ fn base_directory() -> PathBuf {
 /// `bin`), but not look around.
 fn make_directory(path: &Path) -> Result<(), PlaceError> {
     match fs::DirBuilder::new().mode(0o711).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("create", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed("create", path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -330,7 +374,12 @@ fn remove_directory(path: &Path) -> Result<(), PlaceError> {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
 }
 
 #[cfg(test)]
@@ -339,7 +388,8 @@ mod tests {
 
     /// A base directory of the test's own.
     fn scratch(test: &str) -> PathBuf {
-        let directory = std::env::temp_dir().join(format!("guywire-place-{test}-{}", std::process::id()));
+        let directory =
+            std::env::temp_dir().join(format!("guywire-place-{test}-{}", std::process::id()));
         fs::remove_dir_all(&directory).ok();
         directory
     }
@@ -361,12 +411,24 @@ mod tests {
     #[test]
     fn a_living_lab_is_found_and_keeps_its_name() {
         let directory = scratch("living");
-        let (place, lock) = Base::open_at(directory.clone()).unwrap().create(&name("one")).unwrap();
+        let (place, lock) = Base::open_at(directory.clone())
+            .unwrap()
+            .create(&name("one"))
+            .unwrap();
         let base = Base::open_at(directory.clone()).unwrap();
-        assert_eq!(base.find(&name("one")).unwrap().directory(), place.directory());
-        assert!(matches!(base.create(&name("one")), Err(PlaceError::Running { .. })));
+        assert_eq!(
+            base.find(&name("one")).unwrap().directory(),
+            place.directory()
+        );
+        assert!(matches!(
+            base.create(&name("one")),
+            Err(PlaceError::Running { .. })
+        ));
         let missing = base.find(&name("two")).unwrap_err().to_string();
-        assert!(missing.contains("no lab two is running (but one)"), "{missing}");
+        assert!(
+            missing.contains("no lab two is running (but one)"),
+            "{missing}"
+        );
         drop((base, lock));
         fs::remove_dir_all(directory).unwrap();
     }
@@ -374,7 +436,10 @@ mod tests {
     #[test]
     fn what_a_killed_lab_left_is_removed() {
         let directory = scratch("killed");
-        let (place, lock) = Base::open_at(directory.clone()).unwrap().create(&name("one")).unwrap();
+        let (place, lock) = Base::open_at(directory.clone())
+            .unwrap()
+            .create(&name("one"))
+            .unwrap();
         fs::write(place.plan(), "{}").unwrap();
         drop(lock);
         let base = Base::open_at(directory.clone()).unwrap();
@@ -390,7 +455,10 @@ mod tests {
         let directory = scratch("open");
         fs::create_dir(&directory).unwrap();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Base::open_at(directory.clone()), Err(PlaceError::Foreign { .. })));
+        assert!(matches!(
+            Base::open_at(directory.clone()),
+            Err(PlaceError::Foreign { .. })
+        ));
         fs::remove_dir_all(directory).unwrap();
     }
 }

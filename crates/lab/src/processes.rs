@@ -16,11 +16,16 @@ pub fn by_inner_id(place: &Place) -> HashMap<u32, u32> {
     let mut found = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
+        let Some(name) = name
+            .to_str()
+            .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        else {
             continue;
         };
         let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        let Some((outer, inner)) = both_ids(&status) else { continue };
+        let Some((outer, inner)) = both_ids(&status) else {
+            continue;
+        };
         if self::namespace(name).is_some_and(|other| other == namespace) {
             found.insert(inner, outer);
         }
@@ -36,7 +41,9 @@ fn namespace(pid: &str) -> Option<std::path::PathBuf> {
 /// The outermost and the innermost id in /proc/PID/status; `None` for a
 /// process that has only one.
 fn both_ids(status: &str) -> Option<(u32, u32)> {
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
     let mut ids = line.split_whitespace().map(str::parse);
     let outer = ids.next()?.ok()?;
     let inner = ids.next_back()?.ok()?;

@@ -21,6 +21,8 @@ pub const MAX_LINE: u64 = 1 << 20;
 pub enum Request {
     /// How the lab is; answered with [`LabStatus`].
     Status,
+    /// How its links are; answered with a list of [`LinkStatus`].
+    Links,
     /// The process id, inside the lab, of what holds a node's namespaces.
     Holder(Node),
     /// Do something to a link; answered with its [`LinkStatus`].
@@ -88,14 +90,21 @@ impl FromStr for LinkVerb {
         match words.as_slice() {
             ["remove"] => Ok(LinkVerb::Remove),
             ["add"] => Ok(LinkVerb::Add),
-            ["address", address] => address
+            ["address", address] => {
+                address
+                    .parse()
+                    .map(LinkVerb::Address)
+                    .map_err(|_| LinkVerbError::Address {
+                        text: (*address).into(),
+                    })
+            }
+            _ => text
                 .parse()
-                .map(LinkVerb::Address)
-                .map_err(|_| LinkVerbError::Address { text: (*address).into() }),
-            _ => text.parse().map(LinkVerb::Emulation).map_err(|error| match error {
-                VerbError::Unknown { verb } => LinkVerbError::Unknown { verb },
-                error => LinkVerbError::Emulation(error),
-            }),
+                .map(LinkVerb::Emulation)
+                .map_err(|error| match error {
+                    VerbError::Unknown { verb } => LinkVerbError::Unknown { verb },
+                    error => LinkVerbError::Emulation(error),
+                }),
         }
     }
 }
@@ -137,7 +146,11 @@ pub struct LabStatus {
 
 impl fmt::Display for LabStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "lab {}, up for {:.0} s, files in {}", self.name, self.uptime_seconds, self.directory)?;
+        writeln!(
+            f,
+            "lab {}, up for {:.0} s, files in {}",
+            self.name, self.uptime_seconds, self.directory
+        )?;
         writeln!(f, "\nlinks")?;
         for link in &self.links {
             writeln!(f, "  {link}")?;
@@ -153,7 +166,11 @@ impl fmt::Display for LabStatus {
             writeln!(f, "  {role:<17}  {pid}")?;
         }
         for process in &self.ended {
-            writeln!(f, "  {} ended, {}; its last words are in {}", process.role, process.how, process.log)?;
+            writeln!(
+                f,
+                "  {} ended, {}; its last words are in {}",
+                process.role, process.how, process.log
+            )?;
         }
         for (name, status) in [("router", &self.router), ("server", &self.server)] {
             if let Some(status) = status {
@@ -224,7 +241,16 @@ mod tests {
 
     #[test]
     fn verbs_display_and_read_back() {
-        let verbs = ["down", "silent", "silent in", "up", "remove", "add", "address 10.0.1.9/24", "set rate=5mbit"];
+        let verbs = [
+            "down",
+            "silent",
+            "silent in",
+            "up",
+            "remove",
+            "add",
+            "address 10.0.1.9/24",
+            "set rate=5mbit",
+        ];
         for text in verbs {
             let verb: LinkVerb = text.parse().expect(text);
             assert_eq!(verb.to_string(), text);
@@ -234,8 +260,14 @@ mod tests {
     #[test]
     fn wrong_verbs_are_told_the_right_ones() {
         let error = "explode".parse::<LinkVerb>().unwrap_err().to_string();
-        assert!(error.contains("silent [in|out]") && error.contains("remove, add"), "{error}");
-        let error = "address 10.0.1.9".parse::<LinkVerb>().unwrap_err().to_string();
+        assert!(
+            error.contains("silent [in|out]") && error.contains("remove, add"),
+            "{error}"
+        );
+        let error = "address 10.0.1.9"
+            .parse::<LinkVerb>()
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("prefix length"), "{error}");
         assert!("set".parse::<LinkVerb>().is_err());
     }

@@ -33,7 +33,13 @@ pub enum Node {
 
 impl Node {
     /// All nodes.
-    pub const ALL: [Node; 5] = [Node::Client, Node::Router, Node::Server, Node::Internet, Node::Core];
+    pub const ALL: [Node; 5] = [
+        Node::Client,
+        Node::Router,
+        Node::Server,
+        Node::Internet,
+        Node::Core,
+    ];
 
     /// The nodes that people are told of.
     pub const VISIBLE: [Node; 4] = [Node::Client, Node::Router, Node::Server, Node::Internet];
@@ -105,22 +111,47 @@ impl Dual {
 }
 
 /// The client in the LAN.
-pub const CLIENT: Dual = Dual::new([192, 168, 77, 2], 24, [0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 2], 64);
+pub const CLIENT: Dual = Dual::new(
+    [192, 168, 77, 2],
+    24,
+    [0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 2],
+    64,
+);
 
 /// The router in the LAN: the client's gateway and name server.
-pub const ROUTER: Dual = Dual::new([192, 168, 77, 1], 24, [0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1], 64);
+pub const ROUTER: Dual = Dual::new(
+    [192, 168, 77, 1],
+    24,
+    [0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1],
+    64,
+);
 
 /// The server.
-pub const SERVER: Dual = Dual::new([198, 51, 100, 10], 24, [0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10], 64);
+pub const SERVER: Dual = Dual::new(
+    [198, 51, 100, 10],
+    24,
+    [0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10],
+    64,
+);
 
 /// The server's gateway.
-pub const SERVER_GATEWAY: Dual = Dual::new([198, 51, 100, 254], 24, [0x2001, 0xdb8, 2, 0, 0, 0, 0, 0xfe], 64);
+pub const SERVER_GATEWAY: Dual = Dual::new(
+    [198, 51, 100, 254],
+    24,
+    [0x2001, 0xdb8, 2, 0, 0, 0, 0, 0xfe],
+    64,
+);
 
 /// The internet host.
 pub const INTERNET: Dual = Dual::new([203, 0, 113, 1], 24, [0x2001, 0xdb8, 1, 0, 0, 0, 0, 1], 48);
 
 /// The internet host's gateway.
-pub const INTERNET_GATEWAY: Dual = Dual::new([203, 0, 113, 254], 24, [0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xfe], 48);
+pub const INTERNET_GATEWAY: Dual = Dual::new(
+    [203, 0, 113, 254],
+    24,
+    [0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xfe],
+    48,
+);
 
 /// A link of the lab by its number, 1 to [`crate::spec::MAX_LINKS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,14 +190,24 @@ impl Link {
 
     fn host(self, host: u8) -> Dual {
         let group = 0x100 + u16::from(self.0);
-        Dual::new([10, 0, self.0, host], 24, [0x2001, 0xdb8, group, 0, 0, 0, 0, host.into()], 64)
+        Dual::new(
+            [10, 0, self.0, host],
+            24,
+            [0x2001, 0xdb8, group, 0, 0, 0, 0, host.into()],
+            64,
+        )
     }
 
     /// The internet host's addresses that the router reaches by this link
     /// only, past Guywire.
     pub fn direct(self) -> Dual {
         let group = 0x100 + u16::from(self.0);
-        Dual::new([203, 0, 113, 100 + self.0], 24, [0x2001, 0xdb8, 1, 0, 0, 0, 0, group], 48)
+        Dual::new(
+            [203, 0, 113, 100 + self.0],
+            24,
+            [0x2001, 0xdb8, 1, 0, 0, 0, 0, group],
+            48,
+        )
     }
 
     /// The name of those addresses: `direct1`.
@@ -235,12 +276,19 @@ pub fn resolv_conf(node: Node) -> String {
 /// Every address of the internet host.
 pub fn internet_addresses(links: usize) -> Vec<IpAddr> {
     let direct = Link::all(links).map(Link::direct);
-    std::iter::once(INTERNET).chain(direct).flat_map(Dual::addresses).collect()
+    std::iter::once(INTERNET)
+        .chain(direct)
+        .flat_map(Dual::addresses)
+        .collect()
 }
 
 /// The names of the zone `lab.test`, without the zone's own, and their addresses.
 pub fn zone(links: usize) -> Vec<(String, Vec<IpAddr>)> {
-    let fixed = [("internet", INTERNET), ("www", INTERNET), ("server", SERVER)];
+    let fixed = [
+        ("internet", INTERNET),
+        ("www", INTERNET),
+        ("server", SERVER),
+    ];
     let fixed = fixed.map(|(name, addresses)| (name.to_owned(), addresses));
     let direct = Link::all(links).map(|link| (link.direct_name(), link.direct()));
     fixed
@@ -257,9 +305,18 @@ mod tests {
     #[test]
     fn links_have_their_own_subnets() {
         let link = Link(3);
-        assert_eq!(link.router().nets().map(|net| net.to_string()), ["10.0.3.2/24", "2001:db8:103::2/64"]);
-        assert_eq!(link.gateway().addresses().map(|ip| ip.to_string()), ["10.0.3.1", "2001:db8:103::1"]);
-        assert_eq!(link.direct().addresses().map(|ip| ip.to_string()), ["203.0.113.103", "2001:db8:1::103"]);
+        assert_eq!(
+            link.router().nets().map(|net| net.to_string()),
+            ["10.0.3.2/24", "2001:db8:103::2/64"]
+        );
+        assert_eq!(
+            link.gateway().addresses().map(|ip| ip.to_string()),
+            ["10.0.3.1", "2001:db8:103::1"]
+        );
+        assert_eq!(
+            link.direct().addresses().map(|ip| ip.to_string()),
+            ["203.0.113.103", "2001:db8:1::103"]
+        );
         assert_eq!((link.name(), link.direct_table()), ("wan3".into(), 1_003));
     }
 
@@ -273,7 +330,11 @@ mod tests {
         ];
         for (address, gateway) in rows {
             let found = gateway_of(address.parse().expect(address));
-            assert_eq!(found.map(|ip| ip.to_string()).as_deref(), gateway, "{address}");
+            assert_eq!(
+                found.map(|ip| ip.to_string()).as_deref(),
+                gateway,
+                "{address}"
+            );
         }
     }
 
@@ -288,6 +349,9 @@ mod tests {
     #[test]
     fn unknown_nodes_are_told_the_known_ones() {
         let error = "clint".parse::<Node>().unwrap_err().to_string();
-        assert!(error.contains("client, router, server and internet"), "{error}");
+        assert!(
+            error.contains("client, router, server and internet"),
+            "{error}"
+        );
     }
 }

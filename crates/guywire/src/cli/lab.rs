@@ -9,13 +9,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use guywire_lab::fetch::{self, FetchOptions};
 use guywire_lab::launch::{RunningLab, UpOptions};
 use guywire_lab::place::{LabName, Place};
 use guywire_lab::protocol::LinkVerb;
 use guywire_lab::spec::LinkSpecs;
+use guywire_lab::story::{self, StoryOptions};
 use guywire_lab::topology::Node;
 use guywire_lab::{client, enter, holder, internet, keeper, launch, topology};
 
@@ -70,7 +71,7 @@ struct Named {
 #[derive(Debug, Args)]
 struct Story {
     /// The links
-    #[arg(long, value_name = "SPEC", default_value = guywire_lab::story::LINKS)]
+    #[arg(long, value_name = "SPEC", default_value = story::LINKS)]
     links: LinkSpecs,
     /// The router's scheduler [default: its own]
     #[arg(long, value_name = "NAME")]
@@ -88,7 +89,7 @@ struct Up {
     #[command(flatten)]
     lab: Named,
     /// The links, such as `100mbit/20ms,50mbit/60ms/loss0.5%`
-    #[arg(long, value_name = "SPEC", default_value = guywire_lab::story::LINKS)]
+    #[arg(long, value_name = "SPEC", default_value = story::LINKS)]
     links: LinkSpecs,
     /// The router's scheduler [default: its own]
     #[arg(long, value_name = "NAME")]
@@ -225,11 +226,15 @@ impl LabCommand {
     /// In words, ending in the next step where there is one.
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.action {
-            None => tell(&self.story),
+            None => tell(self.story),
             Some(Action::Up(up)) => start(up),
             Some(Action::Exec(exec)) => {
                 let place = Place::find(&exec.lab.name)?;
-                Ok(ExitCode::from(enter::exec(&place, exec.node, &exec.program)?))
+                Ok(ExitCode::from(enter::exec(
+                    &place,
+                    exec.node,
+                    &exec.program,
+                )?))
             }
             Some(Action::Link(link)) => change(&link),
             Some(Action::Status(status)) => show(&status),
@@ -275,7 +280,9 @@ fn start(up: Up) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("lab {name} is up; Ctrl-C ends it");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(launch::until_interrupted(&mut lab))?;
     lab.down()?;
     Ok(ExitCode::SUCCESS)
@@ -340,7 +347,11 @@ fn print(json: bool, report: &(impl serde::Serialize + std::fmt::Display)) -> Re
 }
 
 fn success(success: bool) -> ExitCode {
-    if success { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn serve(internet: &Internet) -> Result<ExitCode> {
@@ -354,19 +365,30 @@ fn serve(internet: &Internet) -> Result<ExitCode> {
 fn keep(keeper: &Keeper) -> Result<ExitCode> {
     if keeper.first {
         keeper::main(&keeper.directory)?;
-    } else if let Err(why) = launch::launcher(&keeper.directory, keeper.attached) {
-        bail!(why);
+    } else {
+        launch::launcher(&keeper.directory, keeper.attached)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn hold(holder: &Holder) -> Result<ExitCode> {
-    holder::prepare(&Place::of_directory(&holder.directory)?, holder.node, holder.links)?;
+    holder::prepare(
+        &Place::of_directory(&holder.directory)?,
+        holder.node,
+        holder.links,
+    )?;
     println!("ready");
     holder::hold()
 }
 
-fn tell(story: &Story) -> Result<ExitCode> {
-    let _ = story;
-    bail!("the story is not told yet");
+fn tell(story: Story) -> Result<ExitCode> {
+    let options = StoryOptions {
+        links: story.links,
+        scheduler: story.scheduler,
+        length: Duration::from_secs(story.seconds.into()),
+        show: !story.json,
+    };
+    let result = story::tell(&options)?;
+    print(story.json, &result)?;
+    Ok(success(result.is_success()))
 }

@@ -47,7 +47,8 @@ pub struct FetchOptions {
 }
 
 /// What is going on, told every 100 ms of a single transfer.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// Seconds since the transfer began.
     pub elapsed: f64,

@@ -109,7 +109,7 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, content: Arc<Conte
     match path.as_str() {
         "/sink" if writing => sink(request.into_body(), query == "samples").await,
         "/" if reading => text(StatusCode::OK, HELP),
-        "/ip" if reading => text(StatusCode::OK, format!("{peer}\n")),
+        "/ip" if reading => text(StatusCode::OK, format!("{}\n", canonical(peer))),
         "/sink" | "/" | "/ip" => text(
             StatusCode::METHOD_NOT_ALLOWED,
             format!("{path} does not take {}\n", request.method()),
@@ -198,6 +198,11 @@ async fn sink(mut body: Incoming, samples: bool) -> Answer {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// An IPv4 peer of a socket for both families, written as IPv4.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 fn parse_length(number: &str, most: u64) -> Result<u64, String> {

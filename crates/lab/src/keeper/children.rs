@@ -46,7 +46,11 @@ pub(super) enum CommandError {
     Start { what: String, source: io::Error },
     /// It failed.
     #[error("{what} failed, {how}: {said}")]
-    Failed { what: String, how: String, said: String },
+    Failed {
+        what: String,
+        how: String,
+        said: String,
+    },
 }
 
 impl Children {
@@ -84,24 +88,44 @@ impl Children {
         // The lock keeps the reaper from burying the child before it is known.
         let mut book = self.book();
         let mut child = command.stdin(Stdio::null()).spawn()?;
-        let running = Running::Service { role: role.into(), log: log.into() };
+        let running = Running::Service {
+            role: role.into(),
+            log: log.into(),
+        };
         book.running.insert(child.id(), running);
         Ok((child.id(), child.stdout.take()))
     }
 
     /// Runs a command to its end and returns its standard output.
-    pub(super) async fn run(&self, what: &str, command: &mut Command) -> Result<String, CommandError> {
-        let start = |source| CommandError::Start { what: what.into(), source };
+    pub(super) async fn run(
+        &self,
+        what: &str,
+        command: &mut Command,
+    ) -> Result<String, CommandError> {
+        let start = |source| CommandError::Start {
+            what: what.into(),
+            source,
+        };
         let (done, ended) = oneshot::channel();
         let (output, said) = {
             let mut book = self.book();
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
             let mut child = command.spawn().map_err(start)?;
             book.running.insert(child.id(), Running::Command(done));
-            (child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from))
+            (
+                child.stdout.take().map(OwnedFd::from),
+                child.stderr.take().map(OwnedFd::from),
+            )
         };
         let (output, said) = tokio::join!(read(output), read(said));
-        let failed = |how: String| CommandError::Failed { what: what.into(), how, said: said.trim().to_owned() };
+        let failed = |how: String| CommandError::Failed {
+            what: what.into(),
+            how,
+            said: said.trim().to_owned(),
+        };
         match ended.await {
             Ok(status) if status.exit_status() == Some(0) => Ok(output),
             Ok(status) => Err(failed(describe(status))),

@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Requests are served one after the other: all are quick.
 pub(super) async fn serve(mut lab: Lab, warning: Option<String>) -> Result<()> {
     let socket = lab.place.socket();
-    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+    let listener = UnixListener::bind(&socket)
+        .with_context(|| format!("cannot listen on {}", socket.display()))?;
     report(&Progress::Ready(warning));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -43,10 +44,15 @@ pub(super) async fn serve(mut lab: Lab, warning: Option<String>) -> Result<()> {
 async fn answer(lab: &mut Lab, stream: UnixStream) -> Result<bool> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_LINE)).read_line(&mut line).await?;
+    BufReader::new(reader.take(MAX_LINE))
+        .read_line(&mut line)
+        .await?;
     let (reply, last) = match serde_json::from_str::<Request>(&line) {
         Ok(request) => (reply(lab, &request).await, request == Request::Down),
-        Err(error) => (Reply::Error(format!("cannot read the request: {error}")), false),
+        Err(error) => (
+            Reply::Error(format!("cannot read the request: {error}")),
+            false,
+        ),
     };
     let line = serde_json::json!(reply).to_string() + "\n";
     writer.write_all(line.as_bytes()).await?;
@@ -56,6 +62,7 @@ async fn answer(lab: &mut Lab, stream: UnixStream) -> Result<bool> {
 async fn reply(lab: &mut Lab, request: &Request) -> Reply {
     let answer = match request {
         Request::Status => value(status(lab).await),
+        Request::Links => value(lab.links.status()),
         Request::Holder(node) => value(lab.holders[node]),
         Request::Down => value(()),
         Request::Link { link, verb } => match verb.parse::<LinkVerb>() {
@@ -75,14 +82,22 @@ fn value(value: impl Serialize) -> Result<Value, String> {
 
 /// How the lab is, with process ids as the keeper sees them.
 async fn status(lab: &Lab) -> LabStatus {
-    let (router, server) = tokio::join!(guywire::status(lab, Node::Router), guywire::status(lab, Node::Server));
+    let (router, server) = tokio::join!(
+        guywire::status(lab, Node::Router),
+        guywire::status(lab, Node::Server)
+    );
     let addresses = lab.network.addresses().await;
     let nodes = Node::VISIBLE.map(|node| NodeStatus {
         name: node,
         pid: lab.holders.get(&node).copied(),
         addresses: addresses.get(&node).cloned().unwrap_or_default(),
     });
-    let living = |role: &str| lab.services.get(role).copied().filter(|pid| lab.children.lives(*pid));
+    let living = |role: &str| {
+        lab.services
+            .get(role)
+            .copied()
+            .filter(|pid| lab.children.lives(*pid))
+    };
     let worker = |status: &Option<Value>| status.as_ref().and_then(guywire::worker);
     let processes = BTreeMap::from([
         ("keeper".to_owned(), Some(std::process::id())),

@@ -1,10 +1,12 @@
 //! Router and server of the lab, set up and started by the commands that a
 //! person would use, in nodes that look like machines of their own.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use guywire_net::nft::{NatRules, install_nat};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::Request;
 use hyper_util::rt::TokioIo;
@@ -17,6 +19,9 @@ use crate::launch::report;
 use crate::plan::Progress;
 use crate::topology::{Link, Node, SERVER};
 
+/// The server's port.
+const PORT: u16 = 443;
+
 /// The longest answer of a supervisor that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -27,74 +32,146 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const START: Duration = Duration::from_secs(15);
 
 /// How long the router may take to reach the server by its links.
-const BOND: Duration = Duration::from_secs(15);
+const BOND: Duration = Duration::from_secs(10);
 
-/// Runs the lab without Guywire: the router masquerades like any other.
+/// How often is asked.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Makes a lab without Guywire complete: the router masquerades like any other.
 pub(super) fn without(lab: &Lab) -> Result<()> {
-    let _ = lab;
+    let rules = NatRules {
+        wan: Link::all(lab.links.count()).map(Link::name).collect(),
+        lan: vec!["lan0".into()],
+        closed: false,
+    };
+    Ok(lab
+        .network
+        .site(Node::Router)
+        .inside(|| install_nat(&rules))??)
+}
+
+/// Sets up and starts server and router, and waits until every link is in
+/// use. A link that is not is a warning, not an error: it may be meant so.
+pub(super) async fn start(lab: &mut Lab, scheduler: Option<&str>) -> Result<Option<String>> {
+    report(&Progress::Step("starting the server".into()));
+    let addresses = SERVER
+        .addresses()
+        .map(|ip| SocketAddr::new(ip, PORT).to_string());
+    let [v4, v6] = &addresses;
+    run(
+        lab,
+        Node::Server,
+        &[
+            "guywire",
+            "server",
+            "init",
+            "--address",
+            v4,
+            "--address",
+            v6,
+        ],
+    )
+    .await?;
+    lab.start("server", Node::Server, &["guywire", "server", "run"])?;
+    await_status(lab, Node::Server).await?;
+    let line = run(lab, Node::Server, &["guywire", "server", "invite", "lab"]).await?;
+    report(&Progress::Step("starting the router".into()));
+    join(lab, line.trim(), scheduler).await?;
+    lab.start("router", Node::Router, &["guywire", "router", "run"])?;
+    await_status(lab, Node::Router).await?;
+    report(&Progress::Step("bonding the links".into()));
+    Ok(await_links(lab).await)
+}
+
+/// Makes the router join the server; what goes past Guywire is left out.
+async fn join(lab: &Lab, line: &str, scheduler: Option<&str>) -> Result<()> {
+    let links = || Link::all(lab.links.count());
+    let wan: Vec<String> = links().map(Link::name).collect();
+    let direct: Vec<String> = links()
+        .flat_map(|link| link.direct().addresses())
+        .map(|address| address.to_string())
+        .collect();
+    let (wan, direct) = (wan.join(","), direct.join(","));
+    let mut program = vec![
+        "guywire", "router", "join", line, "--lan", "lan0", "--wan", &wan, "--bypass", &direct,
+    ];
+    if let Some(scheduler) = scheduler {
+        program.extend(["--scheduler", scheduler]);
+    }
+    run(lab, Node::Router, &program).await?;
     Ok(())
 }
 
-/// Sets up and starts server and router; waits until every link is in use. A
-/// link that is not is a warning, not an error: it may be meant to be so.
-pub(super) async fn start(lab: &mut Lab, scheduler: Option<&str>) -> Result<Option<String>> {
-    report(&Progress::Step("starting the server".into()));
-    let address = format!("{}:443", SERVER.v4.addr());
-    let address6 = format!("[{}]:443", SERVER.v6.addr());
-    run(lab, Node::Server, &["guywire", "server", "init", "--address", &address, "--address", &address6]).await?;
-    lab.start("server", Node::Server, &["guywire", "server", "run"])?;
-    await_status(lab, Node::Server, "server", START, |_| true).await?;
-    let line = run(lab, Node::Server, &["guywire", "server", "invite", "lab"]).await?;
-    report(&Progress::Step("starting the router".into()));
-    let mut join = vec!["guywire", "router", "join", line.trim(), "--lan", "lan0"];
-    let wans: Vec<String> = Link::all(lab.links.count()).map(Link::name).collect();
-    for wan in &wans {
-        join.extend(["--wan", wan]);
+/// Waits until the router's paths are up; says which are not.
+async fn await_links(lab: &Lab) -> Option<String> {
+    let deadline = Instant::now() + BOND;
+    loop {
+        let status = status(lab, Node::Router).await.unwrap_or_default();
+        let missing: Vec<String> = Link::all(lab.links.count())
+            .map(Link::name)
+            .filter(|link| !is_up(&status, link))
+            .collect();
+        if missing.is_empty() {
+            return None;
+        }
+        if Instant::now() > deadline {
+            return Some(format!(
+                "the router does not use {} yet; see `guywire lab status`",
+                missing.join(", ")
+            ));
+        }
+        tokio::time::sleep(POLL).await;
     }
-    run(lab, Node::Router, &join).await?;
-    let _ = scheduler;
-    lab.start("router", Node::Router, &["guywire", "router", "run"])?;
-    let _ = BOND;
-    await_status(lab, Node::Router, "router", START, |_| true).await?;
-    Ok(None)
+}
+
+/// Whether a router's status says that it has a working path over `link`.
+fn is_up(status: &Value, link: &str) -> bool {
+    let paths = status["paths"].as_array();
+    paths.is_some_and(|paths| {
+        paths
+            .iter()
+            .any(|path| path["link"] == link && path["state"] == "up")
+    })
 }
 
 async fn run(lab: &Lab, node: Node, program: &[&str]) -> Result<String> {
     let mut command = lab.command(node, program)?;
-    Ok(lab.children.run(&program[..3].join(" "), &mut command).await?)
+    Ok(lab
+        .children
+        .run(&program[..3].join(" "), &mut command)
+        .await?)
 }
 
-/// Waits until a supervisor's status is as it should be.
-async fn await_status(
-    lab: &Lab,
-    node: Node,
-    role: &'static str,
-    patience: Duration,
-    good: impl Fn(&Value) -> bool,
-) -> Result<()> {
-    let deadline = Instant::now() + patience;
-    loop {
-        if status(lab, node).await.is_some_and(|status| good(&status)) {
-            return Ok(());
+/// Waits until a supervisor can be asked how it is.
+async fn await_status(lab: &Lab, node: Node) -> Result<()> {
+    let deadline = Instant::now() + START;
+    while status(lab, node).await.is_none() {
+        if !lab.children.lives(lab.services[node.name()]) || Instant::now() > deadline {
+            bail!("the {node} did not come up: {}", lab.log_text(node.name()));
         }
-        if !lab.children.lives(lab.services[role]) || Instant::now() > deadline {
-            bail!("the {role} did not come up: {}", lab.log_text(role));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(POLL).await;
     }
+    Ok(())
 }
 
 /// What a node's supervisor says of itself, if it can be asked.
 pub(super) async fn status(lab: &Lab, node: Node) -> Option<Value> {
-    let socket = lab.place.node(node.name()).join("run").join(format!("{node}.sock"));
+    let socket = lab
+        .place
+        .node(node.name())
+        .join("run")
+        .join(format!("{node}.sock"));
     timeout(PATIENCE, ask(&socket)).await.ok()?.ok()
 }
 
 async fn ask(socket: &std::path::Path) -> Result<Value> {
     let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = Request::get("/status").header("host", "guywire").body(Empty::<Bytes>::new())?;
+    let request = Request::get("/status")
+        .header("host", "guywire")
+        .body(Empty::<Bytes>::new())?;
     let body = sender.send_request(request).await?.into_body();
     let body = Limited::new(body, MAX_ANSWER).collect().await;
     let bytes = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();

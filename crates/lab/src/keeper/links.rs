@@ -7,17 +7,20 @@
 use std::net::IpAddr;
 
 use guywire_net::ethtool::offloads_off;
-use guywire_net::route::{MAIN_TABLE, NetlinkError, Route, Rule};
+use guywire_net::route::{Family, Hop, MAIN_TABLE, NetlinkError, Route, RouteKind, Rule};
 use ipnet::IpNet;
 
-use super::network::{Network, NetworkError};
-use crate::emulator::{EmulatedDevices, Emulator, EmulatorError};
+use super::network::{Network, NetworkError, everywhere};
+use crate::emulator::{self, EmulatedDevices, Emulator, EmulatorError};
 use crate::protocol::{LinkStatus, LinkVerb};
 use crate::spec::{EmulatedLink, LinkSpec, LinkSpecs, LinkState, Verb};
 use crate::topology::{Link, Node, gateway_of};
 
 /// Priority of the router's rules for the direct addresses.
 const DIRECT_PRIORITY: u32 = 1_000;
+
+/// Metric of the route that refuses what cannot go by its link: the last choice.
+const NOWHERE_METRIC: u32 = 10_000;
 
 /// Why a link is not as it was asked to be.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,10 @@ pub(super) struct Links {
 impl Links {
     /// Makes every link and what goes with it.
     pub(super) async fn build(network: &Network, specs: &LinkSpecs) -> Result<Links, LinkError> {
-        let mut links = Links { emulator: Emulator::spawn()?, links: Vec::new() };
+        let mut links = Links {
+            emulator: Emulator::spawn()?,
+            links: Vec::new(),
+        };
         for (link, spec) in Link::all(specs.0.len()).zip(&specs.0) {
             let emulation = match spec {
                 LinkSpec::Veth => None,
@@ -86,8 +92,12 @@ impl Links {
             lab_link.lay_provider_side(network).await?;
             lab_link.lay_router_side(network).await?;
             lab_link.emulate(&links.emulator)?;
-            network.address(Node::Core, &link.name(), link.gateway()).await?;
-            network.address(Node::Internet, "eth0", link.direct()).await?;
+            network
+                .address(Node::Core, &link.name(), link.gateway())
+                .await?;
+            network
+                .address(Node::Internet, "eth0", link.direct())
+                .await?;
             lab_link.add_direct_rules(network).await?;
             links.links.push(lab_link);
         }
@@ -108,11 +118,16 @@ impl Links {
     ) -> Result<LinkStatus, LinkError> {
         let Some(index) = self.links.iter().position(|link| link.link.name() == name) else {
             let existing = self.links.iter().map(|link| link.link.name()).collect();
-            return Err(LinkError::Unknown { name: name.into(), existing });
+            return Err(LinkError::Unknown {
+                name: name.into(),
+                existing,
+            });
         };
         let link = &mut self.links[index];
         match verb {
-            LinkVerb::Emulation(Verb::State(state)) => link.set_state(network, &self.emulator, state).await?,
+            LinkVerb::Emulation(Verb::State(state)) => {
+                link.set_state(network, &self.emulator, state).await?
+            }
             LinkVerb::Emulation(Verb::Set(settings)) => {
                 link.require_present()?;
                 link.require_emulation()?;
@@ -122,37 +137,53 @@ impl Links {
             LinkVerb::Add => link.add(network, &self.emulator).await?,
             LinkVerb::Address(address) => link.change_address(network, address).await?,
         }
-        Ok(self.status_of(&self.links[index]))
+        let emulated = self
+            .emulator
+            .status()
+            .map(|status| status.links)
+            .unwrap_or_default();
+        Ok(self.links[index].status(&emulated))
     }
 
     /// How every link is.
     pub(super) fn status(&self) -> Vec<LinkStatus> {
-        self.links.iter().map(|link| self.status_of(link)).collect()
-    }
-
-    fn status_of(&self, link: &LabLink) -> LinkStatus {
-        let name = link.link.name();
+        // A dead emulator has nothing to count; its links show that.
         let emulated = self
             .emulator
             .status()
-            .ok()
-            .and_then(|status| status.links.into_iter().find(|emulated| emulated.name == name));
-        LinkStatus {
-            name,
-            spec: link.spec().to_string(),
-            state: if link.present { link.state.to_string() } else { "removed".into() },
-            addresses: link.addresses.clone(),
-            down: emulated.as_ref().map(|emulated| emulated.down),
-            up: emulated.as_ref().map(|emulated| emulated.up),
-        }
+            .map(|status| status.links)
+            .unwrap_or_default();
+        self.links
+            .iter()
+            .map(|link| link.status(&emulated))
+            .collect()
     }
 }
 
 fn own_families(network: &Network, nets: [IpNet; 2]) -> Vec<IpNet> {
-    nets.into_iter().filter(|net| network.knows(net.addr())).collect()
+    nets.into_iter()
+        .filter(|net| network.knows(net.addr()))
+        .collect()
 }
 
 impl LabLink {
+    fn status(&self, emulated: &[emulator::LinkStatus]) -> LinkStatus {
+        let name = self.link.name();
+        let emulated = emulated.iter().find(|emulated| emulated.name == name);
+        LinkStatus {
+            name,
+            spec: self.spec().to_string(),
+            state: if self.present {
+                self.state.to_string()
+            } else {
+                "removed".into()
+            },
+            addresses: self.addresses.clone(),
+            down: emulated.map(|emulated| emulated.down),
+            up: emulated.map(|emulated| emulated.up),
+        }
+    }
+
     fn spec(&self) -> LinkSpec {
         match &self.emulation {
             None => LinkSpec::Veth,
@@ -163,14 +194,18 @@ impl LabLink {
     fn require_present(&self) -> Result<(), LinkError> {
         match self.present {
             true => Ok(()),
-            false => Err(LinkError::Removed { name: self.link.name() }),
+            false => Err(LinkError::Removed {
+                name: self.link.name(),
+            }),
         }
     }
 
     fn require_emulation(&self) -> Result<(), LinkError> {
         match self.emulation {
             Some(_) => Ok(()),
-            None => Err(LinkError::Plain { name: self.link.name() }),
+            None => Err(LinkError::Plain {
+                name: self.link.name(),
+            }),
         }
     }
 
@@ -178,9 +213,14 @@ impl LabLink {
     async fn lay_provider_side(&self, network: &Network) -> Result<(), LinkError> {
         let name = self.link.name();
         if self.emulation.is_some() {
-            network.cable_home((Node::Core, &name), &self.link.core_end()).await?;
+            network
+                .cable_home((Node::Core, &name), &self.link.core_end())
+                .await?;
             // The emulator carries frames of the wire's size only.
-            network.site(Node::Core).inside(|| offloads_off(&name))?.map_err(system(Node::Core))?;
+            network
+                .site(Node::Core)
+                .inside(|| offloads_off(&name))?
+                .map_err(system(Node::Core))?;
         }
         Ok(())
     }
@@ -189,10 +229,17 @@ impl LabLink {
     async fn lay_router_side(&self, network: &Network) -> Result<(), LinkError> {
         let name = self.link.name();
         if self.emulation.is_some() {
-            network.cable_home((Node::Router, &name), &self.link.router_end()).await?;
-            network.site(Node::Router).inside(|| offloads_off(&name))?.map_err(system(Node::Router))?;
+            network
+                .cable_home((Node::Router, &name), &self.link.router_end())
+                .await?;
+            network
+                .site(Node::Router)
+                .inside(|| offloads_off(&name))?
+                .map_err(system(Node::Router))?;
         } else {
-            network.cable((Node::Router, &name), (Node::Core, &name)).await?;
+            network
+                .cable((Node::Router, &name), (Node::Core, &name))
+                .await?;
         }
         for &address in &self.addresses {
             network.add_address(Node::Router, &name, address).await?;
@@ -217,25 +264,51 @@ impl LabLink {
     async fn add_routes(&self, network: &Network) -> Result<(), LinkError> {
         let name = self.link.name();
         let metric = self.link.metric();
-        network.default_routes(Node::Router, &name, &self.gateways, metric, None).await?;
+        network
+            .default_routes(Node::Router, &name, &self.gateways, metric, None)
+            .await?;
         let table = Some(self.link.direct_table());
-        Ok(network.default_routes(Node::Router, &name, &self.gateways, metric, table).await?)
+        Ok(network
+            .default_routes(Node::Router, &name, &self.gateways, metric, table)
+            .await?)
     }
 
-    /// Sends what goes to the direct addresses by this link; the rules outlast its device.
+    /// Sends what goes to the direct addresses by this link or not at all; the
+    /// rules outlast its device.
     async fn add_direct_rules(&self, network: &Network) -> Result<(), LinkError> {
         let router = network.site(Node::Router);
+        let table = self.link.direct_table();
         for address in self.link.direct().addresses() {
             if network.knows(address) {
                 let rule = Rule {
                     to: Some(address.into()),
-                    ..Rule::all(
-                        guywire_net::route::Family::of(address),
-                        DIRECT_PRIORITY,
-                        self.link.direct_table(),
+                    ..Rule::all(Family::of(address), DIRECT_PRIORITY, table)
+                };
+                router
+                    .netlink
+                    .add_rule(&rule)
+                    .await
+                    .map_err(router.failed())?;
+                let nowhere = Route {
+                    table,
+                    metric: NOWHERE_METRIC,
+                    kind: RouteKind::Unreachable,
+                    hops: Vec::new(),
+                    ..Route::via(
+                        everywhere(address),
+                        Hop {
+                            gateway: None,
+                            device: 0,
+                            onlink: false,
+                        },
+                        0,
                     )
                 };
-                router.netlink.add_rule(&rule).await.map_err(router.failed())?;
+                router
+                    .netlink
+                    .add_route(&nowhere)
+                    .await
+                    .map_err(router.failed())?;
             }
         }
         Ok(())
@@ -250,14 +323,25 @@ impl LabLink {
                 && route.hops.iter().any(|hop| hop.device == device)
                 && [MAIN_TABLE, self.link.direct_table()].contains(&route.table)
         };
-        for route in router.netlink.routes().await?.iter().filter(|route| ours(route)) {
+        for route in router
+            .netlink
+            .routes()
+            .await?
+            .iter()
+            .filter(|route| ours(route))
+        {
             router.netlink.remove_route(route).await?;
         }
         Ok(())
     }
 
     /// Silent, down, or as it was.
-    async fn set_state(&mut self, network: &Network, emulator: &Emulator, state: LinkState) -> Result<(), LinkError> {
+    async fn set_state(
+        &mut self,
+        network: &Network,
+        emulator: &Emulator,
+        state: LinkState,
+    ) -> Result<(), LinkError> {
         self.require_present()?;
         if !matches!(state, LinkState::Up | LinkState::Down) {
             self.require_emulation()?;
@@ -276,7 +360,11 @@ impl LabLink {
             return Ok(network.own.set_up(&self.link.router_end(), carrier).await?);
         }
         let core = network.site(Node::Core);
-        Ok(core.netlink.set_up(&self.link.name(), carrier).await.map_err(core.failed())?)
+        Ok(core
+            .netlink
+            .set_up(&self.link.name(), carrier)
+            .await
+            .map_err(core.failed())?)
     }
 
     async fn remove(&mut self, network: &Network, emulator: &Emulator) -> Result<(), LinkError> {
@@ -286,20 +374,37 @@ impl LabLink {
             emulator.remove(&name)?;
         }
         let router = network.site(Node::Router);
-        router.netlink.delete_link(&name).await.map_err(router.failed())?;
+        router
+            .netlink
+            .delete_link(&name)
+            .await
+            .map_err(router.failed())?;
         self.present = false;
         Ok(())
     }
 
     async fn add(&mut self, network: &Network, emulator: &Emulator) -> Result<(), LinkError> {
         if self.present {
-            return Err(LinkError::Present { name: self.link.name() });
+            return Err(LinkError::Present {
+                name: self.link.name(),
+            });
         }
         self.lay_router_side(network).await?;
-        if self.emulation.is_none() {
+        if self.emulation.is_some() {
+            // The new device has a new hardware address; the provider forgets the old one.
+            let core = network.site(Node::Core);
+            for up in [false, true] {
+                core.netlink
+                    .set_up(&self.link.name(), up)
+                    .await
+                    .map_err(core.failed())?;
+            }
+        } else {
             // The provider's end of a plain cable went with the router's.
             let name = self.link.name();
-            network.address(Node::Core, &name, self.link.gateway()).await?;
+            network
+                .address(Node::Core, &name, self.link.gateway())
+                .await?;
             for (address, gateway) in self.addresses.iter().zip(&self.gateways) {
                 self.serve(network, *address, *gateway).await?;
             }
@@ -320,7 +425,11 @@ impl LabLink {
         self.serve(network, address, gateway).await?;
         self.remove_routes(network).await?;
         for old in self.addresses.iter().filter(|old| same_family(old.addr())) {
-            router.netlink.remove_address(&name, *old).await.map_err(router.failed())?;
+            router
+                .netlink
+                .remove_address(&name, *old)
+                .await
+                .map_err(router.failed())?;
         }
         self.addresses.retain(|old| !same_family(old.addr()));
         self.gateways.retain(|old| !same_family(*old));
@@ -331,20 +440,38 @@ impl LabLink {
     }
 
     /// Makes the provider serve the subnet of `address`, if it does not yet.
-    async fn serve(&self, network: &Network, address: IpNet, gateway: IpAddr) -> Result<(), LinkError> {
+    async fn serve(
+        &self,
+        network: &Network,
+        address: IpNet,
+        gateway: IpAddr,
+    ) -> Result<(), LinkError> {
         let core = network.site(Node::Core);
-        let index = core.netlink.link(&self.link.name()).await.map_err(core.failed())?.index;
+        let index = core
+            .netlink
+            .link(&self.link.name())
+            .await
+            .map_err(core.failed())?
+            .index;
         let known = core.netlink.addresses().await.map_err(core.failed())?;
-        if !known.iter().any(|known| known.device == index && known.net.addr() == gateway) {
+        if !known
+            .iter()
+            .any(|known| known.device == index && known.net.addr() == gateway)
+        {
             let prefix = address.prefix_len();
             // The prefix length is one of the same family.
             let net = IpNet::new(gateway, prefix).map_err(|_| LinkError::NoGateway { address })?;
-            network.add_address(Node::Core, &self.link.name(), net).await?;
+            network
+                .add_address(Node::Core, &self.link.name(), net)
+                .await?;
         }
         Ok(())
     }
 }
 
 fn system(node: Node) -> impl FnOnce(std::io::Error) -> NetworkError {
-    move |source| NetworkError::System { place: format!("node {node}"), source }
+    move |source| NetworkError::System {
+        place: format!("node {node}"),
+        source,
+    }
 }

@@ -50,7 +50,9 @@ pub fn main(directory: &Path) -> Result<()> {
     let run = || {
         die_with_parent().context("cannot tie the keeper to its launcher")?;
         own_mounts().context("cannot keep the lab's mounts to itself")?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(keep(directory))
     };
     run().inspect_err(|error| report(&Progress::Failed(format!("{error:#}"))))
@@ -58,7 +60,10 @@ pub fn main(directory: &Path) -> Result<()> {
 
 /// What the lab mounts is seen by the lab only, and /proc shows its processes.
 fn own_mounts() -> io::Result<()> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Some containers forbid a fresh /proc; the lab works with the old one,
     // only `ps` in a node shows the host's processes.
@@ -68,7 +73,8 @@ fn own_mounts() -> io::Result<()> {
 
 async fn keep(directory: &Path) -> Result<()> {
     let place = Place::of_directory(directory)?;
-    let plan: Plan = serde_json::from_slice(&fs::read(place.plan())?).context("cannot read the lab's plan")?;
+    let plan: Plan =
+        serde_json::from_slice(&fs::read(place.plan())?).context("cannot read the lab's plan")?;
     let specs: LinkSpecs = plan.links.parse()?;
     let children = Children::default();
     tokio::spawn(children.clone().reap());
@@ -100,7 +106,8 @@ impl Lab {
     async fn build(place: Place, children: Children, specs: &LinkSpecs) -> Result<Lab> {
         report(&Progress::Step("making the nodes".into()));
         let executable = executable()?;
-        symlink(&executable, place.bin().join("guywire")).context("cannot put guywire into PATH")?;
+        symlink(&executable, place.bin().join("guywire"))
+            .context("cannot put guywire into PATH")?;
         let mut holders = BTreeMap::new();
         let mut namespaces = Vec::new();
         for node in Node::ALL {
@@ -113,11 +120,26 @@ impl Lab {
         network.join_nodes().await?;
         let links = Links::build(&network, specs).await?;
         let services = BTreeMap::new();
-        let mut lab = Lab { place, children, holders, network, links, services, since: Instant::now() };
+        let mut lab = Lab {
+            place,
+            children,
+            holders,
+            network,
+            links,
+            services,
+            since: Instant::now(),
+        };
         let count = lab.links.count().to_string();
-        let ready = lab.start("internet", Node::Internet, &["guywire", "lab", "internet", "--links", &count])?;
+        let ready = lab.start(
+            "internet",
+            Node::Internet,
+            &["guywire", "lab", "internet", "--links", &count],
+        )?;
         if !wait_for_line(ready) {
-            bail!("the internet host did not start: {}", lab.log_text("internet"));
+            bail!(
+                "the internet host did not start: {}",
+                lab.log_text("internet")
+            );
         }
         Ok(lab)
     }
@@ -157,7 +179,10 @@ impl Lab {
 
     /// What a process said, to be part of an error.
     fn log_text(&self, role: &str) -> String {
-        fs::read_to_string(self.log(role)).unwrap_or_default().trim().to_owned()
+        fs::read_to_string(self.log(role))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 }
 
@@ -166,7 +191,7 @@ fn executable() -> Result<PathBuf> {
 }
 
 fn start_holder(place: &Place, children: &Children, node: Node, links: usize) -> Result<u32> {
-    let log = place.logs().join(format!("{node}.log"));
+    let log = place.logs().join(format!("node-{node}.log"));
     let mut command = Command::new(executable()?);
     command
         .args(["lab", "holder", "--links", &links.to_string()])
@@ -176,7 +201,10 @@ fn start_holder(place: &Place, children: &Children, node: Node, links: usize) ->
         .stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
     let (pid, ready) = children.service(node.name(), &log.to_string_lossy(), &mut command)?;
     if !wait_for_line(ready) {
-        bail!("node {node} did not start: {}", fs::read_to_string(&log).unwrap_or_default().trim());
+        bail!(
+            "node {node} did not start: {}",
+            fs::read_to_string(&log).unwrap_or_default().trim()
+        );
     }
     Ok(pid)
 }
@@ -184,7 +212,10 @@ fn start_holder(place: &Place, children: &Children, node: Node, links: usize) ->
 /// A process's network namespace. Not by /proc: that may be the host's, which
 /// has other numbers.
 fn netns_of(pid: u32) -> Result<OwnedFd> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("a process has a number")?;
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("a process has a number")?;
     let process = pidfd_open(pid, PidfdFlags::empty()).context("a node ended at once")?;
     Ok(run_in_netns(process.as_fd(), current_netns)??)
 }

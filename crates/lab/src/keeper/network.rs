@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -14,11 +14,13 @@ use crate::topology::{
     CLIENT, Dual, INTERNET, INTERNET_GATEWAY, Node, ROUTER, SERVER, SERVER_GATEWAY,
 };
 
-/// Everything, IPv4 and IPv6.
-const EVERYWHERE: [IpNet; 2] = [
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
-];
+/// Everything of the family of `address`.
+pub(super) fn everywhere(address: IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
+    }
+}
 
 /// Metric of the default routes that have no rival.
 const METRIC: u32 = 100;
@@ -57,7 +59,10 @@ impl Network {
     /// Takes the nodes' namespaces and prepares every one of them.
     pub(super) async fn new(namespaces: Vec<(Node, OwnedFd)>) -> Result<Network, NetworkError> {
         let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
-        let system = |source| NetworkError::System { place: "the keeper's network".into(), source };
+        let system = |source| NetworkError::System {
+            place: "the keeper's network".into(),
+            source,
+        };
         // The emulator's devices are wires, not hosts.
         if ipv6 {
             write_sysctl("net.ipv6.conf.default.disable_ipv6", "1").map_err(system)?;
@@ -70,9 +75,16 @@ impl Network {
         };
         for (node, netns) in namespaces {
             let netlink = Netlink::in_netns(&netns)?;
-            let site = Site { netns, netlink, node };
+            let site = Site {
+                netns,
+                netlink,
+                node,
+            };
             site.inside(|| set_up_host(node, ipv6))??;
-            site.netlink.set_up("lo", true).await.map_err(site.failed())?;
+            site.netlink
+                .set_up("lo", true)
+                .await
+                .map_err(site.failed())?;
             network.sites.insert(node, site);
         }
         Ok(network)
@@ -86,9 +98,12 @@ impl Network {
 
     /// Joins the nodes that are joined whatever the links are.
     pub(super) async fn join_nodes(&self) -> Result<(), NetworkError> {
-        self.cable((Node::Client, "lan0"), (Node::Router, "lan0")).await?;
-        self.cable((Node::Core, "server"), (Node::Server, "eth0")).await?;
-        self.cable((Node::Core, "internet"), (Node::Internet, "eth0")).await?;
+        self.cable((Node::Client, "lan0"), (Node::Router, "lan0"))
+            .await?;
+        self.cable((Node::Core, "server"), (Node::Server, "eth0"))
+            .await?;
+        self.cable((Node::Core, "internet"), (Node::Internet, "eth0"))
+            .await?;
         let addresses = [
             (Node::Client, "lan0", CLIENT),
             (Node::Router, "lan0", ROUTER),
@@ -106,13 +121,18 @@ impl Network {
             (Node::Internet, "eth0", INTERNET_GATEWAY),
         ];
         for (node, device, gateway) in gateways {
-            self.default_routes(node, device, &gateway.addresses(), METRIC, None).await?;
+            self.default_routes(node, device, &gateway.addresses(), METRIC, None)
+                .await?;
         }
         Ok(())
     }
 
     /// Joins two nodes by a pair of devices and switches them on.
-    pub(super) async fn cable(&self, near: (Node, &str), far: (Node, &str)) -> Result<(), NetworkError> {
+    pub(super) async fn cable(
+        &self,
+        near: (Node, &str),
+        far: (Node, &str),
+    ) -> Result<(), NetworkError> {
         let (near_site, far_site) = (self.site(near.0), self.site(far.0));
         self.own
             .add_veth_between((near.1, &near_site.netns), (far.1, &far_site.netns))
@@ -122,7 +142,11 @@ impl Network {
     }
 
     /// Joins a node with a device of the keeper's own namespace.
-    pub(super) async fn cable_home(&self, near: (Node, &str), end: &str) -> Result<(), NetworkError> {
+    pub(super) async fn cable_home(
+        &self,
+        near: (Node, &str),
+        end: &str,
+    ) -> Result<(), NetworkError> {
         let site = self.site(near.0);
         self.own
             .add_veth_between((near.1, &site.netns), (end, &self.own_netns))
@@ -132,7 +156,12 @@ impl Network {
     }
 
     /// Gives a device both addresses.
-    pub(super) async fn address(&self, node: Node, device: &str, addresses: Dual) -> Result<(), NetworkError> {
+    pub(super) async fn address(
+        &self,
+        node: Node,
+        device: &str,
+        addresses: Dual,
+    ) -> Result<(), NetworkError> {
         for net in addresses.nets() {
             self.add_address(node, device, net).await?;
         }
@@ -140,10 +169,18 @@ impl Network {
     }
 
     /// Gives a device an address.
-    pub(super) async fn add_address(&self, node: Node, device: &str, net: IpNet) -> Result<(), NetworkError> {
+    pub(super) async fn add_address(
+        &self,
+        node: Node,
+        device: &str,
+        net: IpNet,
+    ) -> Result<(), NetworkError> {
         if self.knows(net.addr()) {
             let site = self.site(node);
-            site.netlink.add_address(device, net).await.map_err(site.failed())?;
+            site.netlink
+                .add_address(device, net)
+                .await
+                .map_err(site.failed())?;
         }
         Ok(())
     }
@@ -158,13 +195,24 @@ impl Network {
         table: Option<u32>,
     ) -> Result<(), NetworkError> {
         let site = self.site(node);
-        let device = site.netlink.link(device).await.map_err(site.failed())?.index;
+        let device = site
+            .netlink
+            .link(device)
+            .await
+            .map_err(site.failed())?
+            .index;
         for &gateway in gateways.iter().filter(|gateway| self.knows(**gateway)) {
-            let hop = Hop { gateway: Some(gateway), device, onlink: false };
-            let everywhere = EVERYWHERE[usize::from(gateway.is_ipv6())];
-            let mut route = Route::via(everywhere, hop, metric);
+            let hop = Hop {
+                gateway: Some(gateway),
+                device,
+                onlink: false,
+            };
+            let mut route = Route::via(everywhere(gateway), hop, metric);
             route.table = table.unwrap_or(route.table);
-            site.netlink.add_route(&route).await.map_err(site.failed())?;
+            site.netlink
+                .add_route(&route)
+                .await
+                .map_err(site.failed())?;
         }
         Ok(())
     }
@@ -189,9 +237,14 @@ impl Network {
 
 impl Site {
     /// Runs something in the node's network namespace.
-    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetworkError> {
-        run_in_netns(&self.netns, work)
-            .map_err(|source| NetworkError::System { place: format!("node {}", self.node), source })
+    pub(super) fn inside<T: Send>(
+        &self,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, NetworkError> {
+        run_in_netns(&self.netns, work).map_err(|source| NetworkError::System {
+            place: format!("node {}", self.node),
+            source,
+        })
     }
 
     /// Says which node an error is about.
@@ -201,16 +254,26 @@ impl Site {
     }
 
     async fn switch_on(&self, device: &str) -> Result<(), NetworkError> {
-        self.netlink.set_up(device, true).await.map_err(self.failed())
+        self.netlink
+            .set_up(device, true)
+            .await
+            .map_err(self.failed())
     }
 }
 
 /// The kernel settings of a node; run inside it, before it has devices.
 fn set_up_host(node: Node, ipv6: bool) -> Result<(), NetworkError> {
     let set = |name: &str, value: &str| {
-        write_sysctl(name, value).map_err(|source| NetworkError::System { place: format!("node {node}"), source })
+        write_sysctl(name, value).map_err(|source| NetworkError::System {
+            place: format!("node {node}"),
+            source,
+        })
     };
-    let forwards = if matches!(node, Node::Router | Node::Core) { "1" } else { "0" };
+    let forwards = if matches!(node, Node::Router | Node::Core) {
+        "1"
+    } else {
+        "0"
+    };
     set("net.ipv4.ip_forward", forwards)?;
     // Several default routes: answers may come back by another device.
     set("net.ipv4.conf.all.rp_filter", "0")?;
