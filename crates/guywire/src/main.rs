@@ -1,2 +1,13 @@
-//! placeholder
-fn main() {}
+//! Guywire: one program for the router, the server, their data workers and the lab.
+//!
+//! `main` starts no thread and no runtime: some commands enter namespaces or drop privileges first, which only a
+//! process with a single thread can do for all of itself.
+//!
+//! - [`cli`]: the commands; - [`worker`]: the process that moves data.
+
+mod cli;
+mod worker;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

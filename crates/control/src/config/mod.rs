@@ -116,3 +116,14 @@ fn read(path: &Path, next: &str) -> Result<String, ConfigError> {
     }
     Ok(text)
 }
+
+/// The settings of the two directories, where they are not the default.
+fn directories(state: Option<&Path>, run: Option<&Path>) -> String {
+    let line = |key: &str, path: &Path| {
+        let text = path.display().to_string();
+        format!("{key} = {}\n", toml_edit::Value::from(text))
+    };
+    let state = state.map(|path| line("state_dir", path));
+    let run = run.map(|path| line("run_dir", path));
+    state.into_iter().chain(run).collect()
+}

@@ -445,6 +445,10 @@ pub struct NewRouter {
     pub bypass: Vec<IpNet>,
     /// The scheduler, if not the default.
     pub scheduler: Option<String>,
+    /// The state directory, if not the default; absolute.
+    pub state_dir: Option<PathBuf>,
+    /// The run directory, if not the default; absolute.
+    pub run_dir: Option<PathBuf>,
 }
 
 impl NewRouter {
@@ -476,6 +480,7 @@ impl NewRouter {
         if let Some(scheduler) = &self.scheduler {
             let _ = writeln!(out, "scheduler = {}", quoted(scheduler));
         }
+        out += &super::directories(self.state_dir.as_deref(), self.run_dir.as_deref());
         let _ = writeln!(out, "\n[server]\naddresses = {}", list(addresses));
         let _ = writeln!(out, "public_key = {}", quoted(&self.server.public_key));
         let _ = writeln!(out, "tag_key = {}", quoted(&self.server.tag_key));

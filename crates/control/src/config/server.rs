@@ -215,6 +215,10 @@ pub struct NewServer {
     pub address: Vec<HostPort>,
     /// Where it listens; empty for the default.
     pub listen: Vec<SocketAddr>,
+    /// The state directory, if not the default; absolute.
+    pub state_dir: Option<PathBuf>,
+    /// The run directory, if not the default; absolute.
+    pub run_dir: Option<PathBuf>,
 }
 
 impl NewServer {
@@ -243,6 +247,7 @@ impl NewServer {
                 list(self.listen.iter().map(SocketAddr::to_string).collect())
             );
         }
+        out += &super::directories(self.state_dir.as_deref(), self.run_dir.as_deref());
         out
     }
 }

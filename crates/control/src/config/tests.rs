@@ -24,6 +24,8 @@ fn minimal() -> String {
         wan: vec!["wan1".into(), "wan2".into()],
         bypass: vec!["203.0.113.101/32".parse().unwrap()],
         scheduler: None,
+        state_dir: None,
+        run_dir: None,
     }
     .to_toml()
 }
@@ -68,8 +70,11 @@ fn what_init_writes_is_accepted() {
     let new = NewServer {
         address: vec!["vpn.example.org:443".parse().unwrap()],
         listen: vec!["[::]:8443".parse().unwrap()],
+        state_dir: Some("/srv/\"state\"".into()),
+        run_dir: None,
     };
     let config = ServerConfig::parse(Path::new("server.toml"), &new.to_toml()).unwrap();
+    assert_eq!(config.state_dir, Path::new("/srv/\"state\""));
     assert_eq!(config.address, ["vpn.example.org:443".parse().unwrap()]);
     assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
     let resolv = "# x\nsearch lan\nnameserver 203.0.113.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::53 \nnameserver\n";

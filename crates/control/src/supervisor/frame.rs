@@ -14,7 +14,7 @@ use super::keeper::{Event, Keeper};
 use super::lock::RunLock;
 use super::process::{self, WorkerCommand};
 use super::socket::{Access, ControlSocket, socket_path};
-use super::status::{Board, State};
+use super::status::{Board, State, WorkerProcess};
 use super::{SupervisorError, record_path};
 use crate::store::{ServerStore, files};
 use crate::worker::{FromWorker, ToWorker};
@@ -112,7 +112,10 @@ impl Frame {
         let (pid, generation) = (self.keeper.pid(), self.keeper.generation());
         self.board.update(|status| {
             status.state = State::Starting;
-            status.worker_pid = pid;
+            status.worker = pid.map(|pid| WorkerProcess {
+                pid,
+                report_age_ms: None,
+            });
             status.generation = generation;
         });
         failed

@@ -89,22 +89,20 @@ impl Keeper {
 
     /// What happens next. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
-        loop {
-            match &mut self.state {
-                State::Waiting(until) => {
-                    tokio::time::sleep_until(*until).await;
-                    let generation = self.generation + 1;
-                    return Event::Due(Identity {
-                        instance: self.instance.clone(),
-                        generation,
-                        oldest: generation,
-                    });
-                }
-                State::Running(running) => match running.next().await {
-                    Ok(message) => return Event::Message(message),
-                    Err(how) => return self.bury(how),
-                },
+        match &mut self.state {
+            State::Waiting(until) => {
+                tokio::time::sleep_until(*until).await;
+                let generation = self.generation + 1;
+                Event::Due(Identity {
+                    instance: self.instance.clone(),
+                    generation,
+                    oldest: generation,
+                })
             }
+            State::Running(running) => match running.next().await {
+                Ok(message) => Event::Message(message),
+                Err(how) => self.bury(how),
+            },
         }
     }
 

@@ -5,18 +5,22 @@
 //! that connections wait instead of failing. It removes everything of its own when it is told to stop, and what an
 //! earlier one left when it starts.
 //!
-//! - `router`, `server`: [`run_router`], [`run_server`]; `links`: what the router knows of its links; `registrar`: the
-//!   server's invitations.
+//! - `router`, `server`: [`run_router`], [`run_server`]; `links`, `capture`: the router's links and listeners;
+//!   `registrar`: the server's invitations.
 //! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts.
 //! - `process`, `lock`: processes and who may run; `socket`, `status`: what is told to others.
 //! - `clean`: [`clean`], for what nobody owns any more.
 
+mod capture;
+mod clean;
 mod frame;
 mod keeper;
+mod links;
 mod lock;
 mod process;
 mod registrar;
 mod restart;
+mod router;
 mod server;
 mod socket;
 mod status;
@@ -25,14 +29,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use guywire_net::nft::NftError;
+use guywire_net::route::NetlinkError;
+
 use crate::store::{FileError, StoreError};
 
+pub use clean::clean;
 pub use lock::LockError;
 pub use process::{SpawnError, WorkerCommand};
 pub use restart::{RestartPolicy, Verdict};
+pub use router::run_router;
 pub use server::run_server;
 pub use socket::{ErrorAnswer, InviteAnswer, InviteRequest, socket_path};
-pub use status::{Incident, State, Status};
+pub use status::{Incident, State, Status, WorkerProcess};
 
 /// Role of a router, as in file names and status.
 pub const ROUTER_ROLE: &str = "router";
@@ -60,6 +69,26 @@ pub enum SupervisorError {
         #[source]
         source: io::Error,
     },
+    /// The LAN's DNS cannot be answered on an address.
+    #[error("cannot answer DNS on {address}: {source}; {next}", next = next_for_dns(source))]
+    Dns {
+        /// The address and port 53.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// No listener for captured connections.
+    #[error(
+        "cannot open a transparent listener: {0}; run it as root, with TPROXY in the kernel (nft_tproxy)"
+    )]
+    Transparent(#[source] io::Error),
+    /// Devices, addresses, routes or rules.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// nftables.
+    #[error(transparent)]
+    Nft(#[from] NftError),
     /// Signals cannot be handled.
     #[error("cannot handle signals: {0}")]
     Signals(#[source] io::Error),
@@ -81,6 +110,16 @@ fn next_for_listen(source: &io::Error) -> &'static str {
             "this machine has no such address; correct the configuration"
         }
         _ => "correct the configuration",
+    }
+}
+
+fn next_for_dns(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another name server has the port (`ss -lntup` names it): stop it there, or set `dns.enabled = false`"
+        }
+        io::ErrorKind::PermissionDenied => "run it as root",
+        _ => "correct `dns.addresses`, or set `dns.enabled = false`",
     }
 }
 

@@ -115,16 +115,15 @@ pub(super) fn end_leftover(record: &Path) -> Result<Option<u32>, FileError> {
         Err(error) if error.is_missing() => return Ok(None),
         text => text?,
     };
-    let mut ended = None;
-    if let Ok(process) = serde_json::from_str::<ProcessRecord>(&text) {
-        if kill(&process).map_err(|source| FileError {
-            action: "end the worker of",
-            path: record.to_owned(),
-            source,
-        })? {
-            ended = Some(process.pid);
-        }
-    }
+    let fail = |source| FileError {
+        action: "end the worker of",
+        path: record.to_owned(),
+        source,
+    };
+    let ended = match serde_json::from_str::<ProcessRecord>(&text) {
+        Ok(process) if kill(&process).map_err(fail)? => Some(process.pid),
+        _ => None,
+    };
     files::remove(record)?;
     Ok(ended)
 }

@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// So many deaths within [`WINDOW`] are a crash loop.
-pub const LOOP_DEATHS: usize = 5;
+/// So many deaths within `WINDOW` are a crash loop.
+const LOOP_DEATHS: usize = 5;
 /// The time in which deaths count towards a crash loop; also, a worker that lived as long as this ended a streak.
-pub const WINDOW: Duration = Duration::from_secs(10);
+const WINDOW: Duration = Duration::from_secs(10);
 /// The wait before the third start in a row; the second is at once. Doubles with each further one.
-pub const FIRST_WAIT: Duration = Duration::from_millis(100);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait outside a crash loop: connections wait in the listener's queue meanwhile.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// The pause after a crash loop, with the listeners closed. Doubles while it goes on.
-pub const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest pause.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// What follows a worker's death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +34,9 @@ pub enum Verdict {
 /// ```
 #[derive(Debug, Default)]
 pub struct RestartPolicy {
-    /// The last deaths, oldest first, at most [`LOOP_DEATHS`].
+    /// The last deaths, oldest first, at most `LOOP_DEATHS`.
     deaths: VecDeque<Instant>,
-    /// Deaths in a row of workers that lived shorter than [`WINDOW`].
+    /// Deaths in a row of workers that lived shorter than `WINDOW`.
     streak: u32,
     /// Crash loops in a row without a worker that lived.
     loops: u32,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use guywire_net::listen::tcp_listener;
 
 use super::frame::{Claim, Frame, Happening};
 use super::keeper::Event;
@@ -14,10 +14,6 @@ use super::{SERVER_ROLE, SupervisorError};
 use crate::config::ServerConfig;
 use crate::store::ServerStore;
 use crate::worker::{FromWorker, Identity, SecretBytes, ServerSetup, ToWorker, descriptor};
-
-/// Connections that wait in a listener's queue, at least while a worker is started. The kernel's own bound
-/// (net.core.somaxconn, 4096) holds too.
-const BACKLOG: i32 = 1024;
 
 struct Server {
     config: ServerConfig,
@@ -96,6 +92,7 @@ impl Server {
                     self.frame.note_death(&how, crash_loop);
                     if crash_loop {
                         self.listeners.clear();
+                        self.publish();
                     }
                 }
             }
@@ -138,6 +135,7 @@ impl Server {
     ) -> Result<(ServerSetup, Vec<OwnedFd>), SupervisorError> {
         if self.listeners.is_empty() {
             self.listeners = listen(&self.config.listen)?;
+            self.publish();
         }
         let fds = self
             .listeners
@@ -188,7 +186,7 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, SupervisorError>
     let mut listeners = Vec::new();
     let mut lacking = None;
     for &address in addresses {
-        match listener(address) {
+        match tcp_listener(address, false) {
             Ok(listener) => {
                 tracing::info!(%address, "listening");
                 listeners.push(listener);
@@ -206,21 +204,4 @@ fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, SupervisorError>
         Some(error) if listeners.is_empty() => Err(error),
         _ => Ok(listeners),
     }
-}
-
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // So that 0.0.0.0 and [::] can stand side by side.
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }

@@ -24,8 +24,8 @@ pub struct Status {
     pub state: State,
     /// The supervisor's process id.
     pub supervisor_pid: u32,
-    /// The worker's process id, while one runs.
-    pub worker_pid: Option<u32>,
+    /// The worker, while one runs.
+    pub worker: Option<WorkerProcess>,
     /// Workers started by this supervisor.
     pub generation: u32,
     /// Workers that died.
@@ -50,10 +50,17 @@ pub struct Status {
     pub scheduler: String,
     /// Bytes in the worker's buffers.
     pub memory_bytes: u64,
-    /// Milliseconds since the worker reported the figures above; `None` before its first report.
-    pub report_age_ms: Option<u64>,
     /// What a person should know of, newest last.
     pub incidents: Vec<Incident>,
+}
+
+/// The worker that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerProcess {
+    /// Its process id.
+    pub pid: u32,
+    /// Milliseconds since it reported its figures; `None` before its first report.
+    pub report_age_ms: Option<u64>,
 }
 
 /// What a supervisor is doing.
@@ -116,7 +123,7 @@ impl Board {
             version: env!("CARGO_PKG_VERSION").into(),
             state: State::Starting,
             supervisor_pid: std::process::id(),
-            worker_pid: None,
+            worker: None,
             generation: 0,
             restarts: 0,
             uptime_secs: 0,
@@ -129,7 +136,6 @@ impl Board {
             flows_reset: 0,
             scheduler: String::new(),
             memory_bytes: 0,
-            report_age_ms: None,
             incidents: vec![],
         };
         Self {
@@ -146,9 +152,10 @@ impl Board {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut status = inner.status.clone();
         status.uptime_secs = inner.started.elapsed().as_secs();
-        status.report_age_ms = inner
-            .reported
-            .map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        if let Some(worker) = &mut status.worker {
+            let age = inner.reported.map(|at| at.elapsed().as_millis());
+            worker.report_age_ms = age.map(|age| u64::try_from(age).unwrap_or(u64::MAX));
+        }
         status
     }
 
@@ -182,7 +189,7 @@ impl Board {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.reported = None;
         inner.status.state = state;
-        inner.status.worker_pid = None;
+        inner.status.worker = None;
     }
 
     /// Keeps an incident and logs it.

@@ -250,17 +250,20 @@ impl<R: Message> Receiver<R> {
     async fn fill(&mut self) -> Result<bool, ChannelError> {
         let mut bytes = vec![0; 16 << 10];
         let stream = &*self.stream;
-        let (length, fds) = stream
+        let received = stream
             .async_io(Interest::READABLE, || {
                 fdpass::recv_with_fds(stream, &mut bytes)
             })
-            .await?;
+            .await;
+        let (length, fds) = match received {
+            // The peer ended with messages unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
+            received => received?,
+        };
         self.descriptors.extend(fds);
         if self.descriptors.len() > MAX_DESCRIPTORS {
-            return Err(ChannelError::Descriptors {
-                named: 0,
-                present: self.descriptors.len(),
-            });
+            let present = self.descriptors.len();
+            return Err(ChannelError::Descriptors { named: 0, present });
         }
         self.buffer.extend_from_slice(&bytes[..length]);
         Ok(length > 0)
