@@ -24,19 +24,14 @@ use crate::client::{self, ClientError};
 use crate::forbidden::{Forbidden, Limits};
 use crate::place::{LabName, Place, PlaceError};
 use crate::plan::{Plan, Progress};
-use crate::spec::LinkSpecs;
 
 /// What the lab shall be.
 #[derive(Clone, Debug)]
 pub struct UpOptions {
     /// Its name.
     pub name: LabName,
-    /// Its links.
-    pub links: LinkSpecs,
-    /// The router's scheduler, if not the default one.
-    pub scheduler: Option<String>,
-    /// Whether Guywire runs in it.
-    pub guywire: bool,
+    /// What it is like, and what happens in it.
+    pub plan: Plan,
     /// Whether it ends with this process.
     pub attached: bool,
 }
@@ -90,7 +85,8 @@ impl RunningLab {
     /// See [`LaunchError`]; nothing of the lab is left then.
     pub fn up(options: &UpOptions, step: impl FnMut(&str)) -> Result<RunningLab, LaunchError> {
         let (place, lock) = Place::create(&options.name)?;
-        let lab = write_plan(&place, options).and_then(|()| start(&place, lock, options.attached));
+        let lab =
+            write_plan(&place, &options.plan).and_then(|()| start(&place, lock, options.attached));
         let mut lab = match lab {
             Ok(launcher) => RunningLab {
                 place,
@@ -211,12 +207,7 @@ pub fn down(name: &LabName) -> Result<(), LaunchError> {
     Ok(place.remove()?)
 }
 
-fn write_plan(place: &Place, options: &UpOptions) -> Result<(), LaunchError> {
-    let plan = Plan {
-        links: options.links.to_string(),
-        scheduler: options.scheduler.clone(),
-        guywire: options.guywire,
-    };
+fn write_plan(place: &Place, plan: &Plan) -> Result<(), LaunchError> {
     let path = place.plan();
     let text = serde_json::json!(plan).to_string();
     std::fs::write(&path, text).map_err(|source| LaunchError::Write { path, source })

@@ -1,6 +1,13 @@
 //! What a lab shall be: written by the command that starts it, read by its keeper.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+
+use crate::internet::content::MAX_BYTES;
+use crate::scenario::{self, Scenario, TransferDirection};
+use crate::spec::LinkSpecs;
 
 /// A lab to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +20,90 @@ pub struct Plan {
     /// Whether Guywire runs on router and server. Without it the router is a
     /// plain multi-WAN box that masquerades.
     pub guywire: bool,
+    /// Seed of everything that happens by chance.
+    pub seed: u64,
+    /// What happens to the links once the lab is complete, sorted by time.
+    pub events: VecDeque<PlannedEvent>,
+    /// What the client transfers once the lab is complete.
+    pub transfers: Vec<PlannedTransfer>,
+}
+
+/// Something that happens to a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedEvent {
+    /// When, from the moment the lab is complete.
+    pub at: Duration,
+    /// The link's name.
+    pub link: String,
+    /// What happens: a [`crate::protocol::LinkVerb`] as text.
+    pub verb: String,
+}
+
+/// Something the client transfers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTransfer {
+    /// When, from the moment the lab is complete.
+    pub at: Duration,
+    /// What the measuring client (`guywire lab fetch`) is told.
+    pub arguments: Vec<String>,
+}
+
+impl Plan {
+    /// A lab with these links, in which nothing happens by itself.
+    pub fn new(links: &LinkSpecs) -> Plan {
+        Plan {
+            links: links.to_string(),
+            scheduler: None,
+            guywire: true,
+            seed: 0,
+            events: VecDeque::new(),
+            transfers: Vec::new(),
+        }
+    }
+
+    /// A lab in which a scenario is played.
+    pub fn play(scenario: &Scenario) -> Plan {
+        let event = |event: &scenario::Event| PlannedEvent {
+            at: event.at,
+            link: format!("wan{}", event.link),
+            verb: event.verb.to_string(),
+        };
+        let transfer = |transfer: &scenario::Transfer| PlannedTransfer {
+            at: transfer.at,
+            arguments: arguments(transfer, scenario.duration.saturating_sub(transfer.at)),
+        };
+        Plan {
+            seed: scenario.seed,
+            events: scenario.events.iter().map(event).collect(),
+            transfers: scenario.transfers.iter().map(transfer).collect(),
+            ..Plan::new(&scenario.links)
+        }
+    }
+}
+
+/// How the measuring client is told to do a scenario's transfer, which has
+/// `left` until the scenario's end.
+fn arguments(transfer: &scenario::Transfer, left: Duration) -> Vec<String> {
+    let mut arguments = vec![
+        "--json".to_owned(),
+        "--count".into(),
+        transfer.flows.to_string(),
+    ];
+    if transfer.bytes.is_none() {
+        arguments.extend(["--seconds".into(), left.as_secs_f64().to_string()]);
+    }
+    let bytes = transfer.bytes.unwrap_or(MAX_BYTES);
+    match transfer.direction {
+        TransferDirection::Down => arguments.push(format!("http://internet/bytes/{bytes}")),
+        TransferDirection::Up => {
+            arguments.extend([
+                "--upload".into(),
+                bytes.to_string(),
+                "http://internet/sink".into(),
+            ]);
+        }
+    }
+    arguments
 }
 
 /// How far the keeper got; one JSON object per line on its standard output.
@@ -25,4 +116,52 @@ pub enum Progress {
     Ready(Option<String>),
     /// It could not be built.
     Failed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_becomes_a_plan() {
+        let text = r#"
+            links = ["100mbit/20ms", "veth"]
+            duration = "30s"
+            seed = 7
+            [[transfers]]
+            direction = "down"
+            at = "1s"
+            flows = 3
+            [[transfers]]
+            direction = "up"
+            bytes = 1000
+            [[events]]
+            at = "10s"
+            link = 2
+            verb = "down"
+        "#;
+        let plan = Plan::play(&Scenario::parse(text).unwrap());
+        assert_eq!((plan.links.as_str(), plan.seed), ("100mbit/20ms,veth", 7));
+        let event = PlannedEvent {
+            at: Duration::from_secs(10),
+            link: "wan2".into(),
+            verb: "down".into(),
+        };
+        assert_eq!(plan.events, [event]);
+        let arguments: Vec<String> = plan
+            .transfers
+            .iter()
+            .map(|transfer| transfer.arguments.join(" "))
+            .collect();
+        assert_eq!(
+            arguments[0],
+            "--json --count 3 --seconds 29 http://internet/bytes/1099511627776"
+        );
+        assert_eq!(
+            arguments[1],
+            "--json --count 1 --upload 1000 http://internet/sink"
+        );
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    }
 }

@@ -14,7 +14,9 @@ use clap::{Args, Parser, Subcommand};
 use guywire_lab::fetch::{self, FetchOptions};
 use guywire_lab::launch::{RunningLab, UpOptions};
 use guywire_lab::place::{LabName, Place};
+use guywire_lab::plan::Plan;
 use guywire_lab::protocol::LinkVerb;
+use guywire_lab::scenario::Scenario;
 use guywire_lab::spec::LinkSpecs;
 use guywire_lab::story::{self, StoryOptions};
 use guywire_lab::topology::Node;
@@ -91,6 +93,9 @@ struct Up {
     /// The links, such as `100mbit/20ms,50mbit/60ms/loss0.5%`
     #[arg(long, value_name = "SPEC", default_value = story::LINKS)]
     links: LinkSpecs,
+    /// A file that says which links there are, and what happens to them
+    #[arg(long, value_name = "FILE", conflicts_with = "links")]
+    scenario: Option<PathBuf>,
     /// The router's scheduler [default: its own]
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
@@ -263,11 +268,17 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 fn start(up: Up) -> Result<ExitCode> {
+    let plan = match &up.scenario {
+        Some(file) => Plan::play(&Scenario::load(file)?),
+        None => Plan::new(&up.links),
+    };
     let options = UpOptions {
         name: up.lab.name,
-        links: up.links,
-        scheduler: up.scheduler,
-        guywire: !up.no_guywire,
+        plan: Plan {
+            scheduler: up.scheduler,
+            guywire: !up.no_guywire,
+            ..plan
+        },
         attached: !up.detach,
     };
     let mut lab = RunningLab::up(&options, |step| eprintln!("{step}"))?;

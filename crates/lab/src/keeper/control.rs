@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use super::timetable::Timetable;
 use super::{Lab, guywire};
 use crate::launch::report;
 use crate::plan::Progress;
@@ -20,22 +21,36 @@ use crate::topology::Node;
 /// How long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The pause after a connection that could not be accepted.
+const RETRY: Duration = Duration::from_millis(50);
+
 /// Says that the lab is complete and serves it until it is asked to end.
 /// Requests are served one after the other: all are quick.
-pub(super) async fn serve(mut lab: Lab, warning: Option<String>) -> Result<()> {
+pub(super) async fn serve(
+    mut lab: Lab,
+    mut timetable: Timetable,
+    warning: Option<String>,
+) -> Result<()> {
     let socket = lab.place.socket();
     let listener = UnixListener::bind(&socket)
         .with_context(|| format!("cannot listen on {}", socket.display()))?;
+    timetable.start_transfers(&lab)?;
     report(&Progress::Ready(warning));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+        let accepted = tokio::select! {
+            () = timetable.next() => {
+                timetable.act(&mut lab).await;
+                continue;
+            }
+            accepted = listener.accept() => accepted,
         };
-        // A client that says nothing must not hold up the others for long.
-        let end = timeout(PATIENCE, answer(&mut lab, stream)).await;
-        if let Ok(Ok(true)) = end {
-            return Ok(());
+        match accepted {
+            // A client that went away is no reason to end.
+            Ok((stream, _)) => match answer(&mut lab, stream).await {
+                Ok(true) => return Ok(()),
+                Ok(false) | Err(_) => {}
+            },
+            Err(_) => tokio::time::sleep(RETRY).await,
         }
     }
 }
@@ -44,9 +59,9 @@ pub(super) async fn serve(mut lab: Lab, warning: Option<String>) -> Result<()> {
 async fn answer(lab: &mut Lab, stream: UnixStream) -> Result<bool> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reader.take(MAX_LINE))
-        .read_line(&mut line)
-        .await?;
+    let mut reader = BufReader::new(reader.take(MAX_LINE));
+    // A client that says nothing must not hold up the others for long.
+    timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let (reply, last) = match serde_json::from_str::<Request>(&line) {
         Ok(request) => (reply(lab, &request).await, request == Request::Down),
         Err(error) => (
@@ -55,7 +70,7 @@ async fn answer(lab: &mut Lab, stream: UnixStream) -> Result<bool> {
         ),
     };
     let line = serde_json::json!(reply).to_string() + "\n";
-    writer.write_all(line.as_bytes()).await?;
+    timeout(PATIENCE, writer.write_all(line.as_bytes())).await??;
     Ok(last)
 }
 

@@ -61,6 +61,8 @@ struct LabLink {
     present: bool,
     addresses: Vec<IpNet>,
     gateways: Vec<IpAddr>,
+    /// Seed of everything that happens by chance on it.
+    seed: u64,
 }
 
 /// All links of this lab.
@@ -71,7 +73,11 @@ pub(super) struct Links {
 
 impl Links {
     /// Makes every link and what goes with it.
-    pub(super) async fn build(network: &Network, specs: &LinkSpecs) -> Result<Links, LinkError> {
+    pub(super) async fn build(
+        network: &Network,
+        specs: &LinkSpecs,
+        seed: u64,
+    ) -> Result<Links, LinkError> {
         let mut links = Links {
             emulator: Emulator::spawn()?,
             links: Vec::new(),
@@ -88,6 +94,7 @@ impl Links {
                 present: true,
                 addresses: own_families(network, link.router().nets()),
                 gateways: link.gateway().addresses().to_vec(),
+                seed: seed.wrapping_add(link.0.into()),
             };
             lab_link.lay_provider_side(network).await?;
             lab_link.lay_router_side(network).await?;
@@ -254,7 +261,7 @@ impl LabLink {
                 router_end: self.link.router_end(),
                 server_end: self.link.core_end(),
                 spec: spec.clone(),
-                seed: self.link.0.into(),
+                seed: self.seed,
             })?;
         }
         Ok(())

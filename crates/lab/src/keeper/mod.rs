@@ -10,12 +10,14 @@
 //! | `links` | the links and their emulation |
 //! | `guywire` | router and server, set up by their own commands |
 //! | `control` | the control socket |
+//! | `timetable` | what a scenario makes happen |
 
 mod children;
 mod control;
 mod guywire;
 mod links;
 mod network;
+mod timetable;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -35,6 +37,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use self::children::{Children, wait_for_line};
 use self::links::Links;
 use self::network::Network;
+use self::timetable::Timetable;
 use crate::enter::{enter_arguments, search_path};
 use crate::launch::{die_with_parent, report};
 use crate::place::Place;
@@ -78,14 +81,14 @@ async fn keep(directory: &Path) -> Result<()> {
     let specs: LinkSpecs = plan.links.parse()?;
     let children = Children::default();
     tokio::spawn(children.clone().reap());
-    let mut lab = Lab::build(place, children, &specs).await?;
+    let mut lab = Lab::build(place, children, &specs, plan.seed).await?;
     let warning = if plan.guywire {
         guywire::start(&mut lab, plan.scheduler.as_deref()).await?
     } else {
         guywire::without(&lab)?;
         None
     };
-    control::serve(lab, warning).await
+    control::serve(lab, Timetable::new(plan.events, plan.transfers), warning).await
 }
 
 /// A lab under the keeper's hands.
@@ -103,7 +106,7 @@ struct Lab {
 
 impl Lab {
     /// Builds the nodes, joins them, and starts the internet host.
-    async fn build(place: Place, children: Children, specs: &LinkSpecs) -> Result<Lab> {
+    async fn build(place: Place, children: Children, specs: &LinkSpecs, seed: u64) -> Result<Lab> {
         report(&Progress::Step("making the nodes".into()));
         let executable = executable()?;
         symlink(&executable, place.bin().join("guywire"))
@@ -118,7 +121,7 @@ impl Lab {
         report(&Progress::Step("laying the links".into()));
         let network = Network::new(namespaces).await?;
         network.join_nodes().await?;
-        let links = Links::build(&network, specs).await?;
+        let links = Links::build(&network, specs, seed).await?;
         let services = BTreeMap::new();
         let mut lab = Lab {
             place,

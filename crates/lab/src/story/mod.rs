@@ -28,6 +28,7 @@ use crate::fetch::FetchReport;
 use crate::launch::{LaunchError, RunningLab, UpOptions};
 use crate::measure::goodput;
 use crate::place::{LabName, Place};
+use crate::plan::Plan;
 use crate::protocol::LinkStatus;
 use crate::spec::LinkSpecs;
 use crate::topology::Link;
@@ -91,9 +92,10 @@ pub fn tell(options: &StoryOptions) -> Result<StoryResult, StoryError> {
     let mut screen = Screen::new(options.show);
     let lab = UpOptions {
         name: own_name(),
-        links: options.links.clone(),
-        scheduler: options.scheduler.clone(),
-        guywire: true,
+        plan: Plan {
+            scheduler: options.scheduler.clone(),
+            ..Plan::new(&options.links)
+        },
         attached: true,
     };
     let lab = RunningLab::up(&lab, |step| screen.say(step))?;
@@ -145,7 +147,7 @@ impl Times {
         let alone = part(15.0 / links.max(1) as f64).max(Duration::from_secs(2));
         Times {
             alone,
-            alone_skip: alone.mul_f64(0.4),
+            alone_skip: alone / 2,
             download: part(24.0),
             download_skip: part(3.0),
             cut: part(10.0),

@@ -101,7 +101,8 @@ impl Transfer {
                 "client",
                 "--",
             ])
-            .args(["guywire", "lab", "fetch", "--json", "--live"])
+            // One family for all, so that like is compared with like.
+            .args(["guywire", "lab", "fetch", "-4", "--json", "--live"])
             .args([
                 "--seconds",
                 &seconds(self.length),
