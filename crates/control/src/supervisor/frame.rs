@@ -19,6 +19,9 @@ use super::{SupervisorError, record_path};
 use crate::store::{ServerStore, files};
 use crate::worker::{FromWorker, ToWorker};
 
+/// Where the kernel looks last when memory runs out (-1000 to 1000): without its supervisor a router is lost.
+const OOM_SCORE: &str = "-500";
+
 /// Something the supervisor's loop has to act on.
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -52,6 +55,10 @@ impl Claim {
     pub(super) fn take(run_dir: &Path, role: &'static str) -> Result<Self, SupervisorError> {
         files::private_dir(run_dir)?;
         let lock = RunLock::take(run_dir, role)?;
+        // Only root may; what cannot be helped is no reason not to start.
+        if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
+            tracing::debug!("cannot set oom_score_adj: {error}");
+        }
         let ended = process::end_leftover(&record_path(run_dir, role))?;
         if let Some(pid) = ended {
             tracing::warn!(

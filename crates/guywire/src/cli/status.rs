@@ -107,11 +107,9 @@ fn links(status: &Status) -> String {
         let mut row = vec![link.name.clone(), link.device.clone(), priority.into()];
         match status.paths.iter().find(|path| path.link == link.name) {
             Some(path) => row.extend(cells(path)),
-            None => row.push(if link.present {
-                "down".into()
-            } else {
-                "no carrier".into()
-            }),
+            None if !link.present => row.push("no carrier".into()),
+            None if !link.v4 && !link.v6 => row.push("no address or route".into()),
+            None => row.push("down".into()),
         }
         table.add_row(row);
     }
