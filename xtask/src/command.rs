@@ -71,13 +71,6 @@ pub(crate) fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Whether we run as root.
-pub(crate) fn is_root() -> bool {
-    // `/proc/self` belongs to the effective user of the process.
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
-}
-
 fn name(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut name = program

@@ -158,6 +158,16 @@ impl Drop for Lab {
     }
 }
 
+/// Sends a signal (`-9`, `-TERM`) to a process, by its id as the host sees it.
+///
+/// # Errors
+/// Where there is no such process, or it is not ours.
+pub fn signal(pid: u32, signal: &str) -> Result<()> {
+    let mut kill = Command::new("kill");
+    finished("kill", kill.args([signal, &pid.to_string()]).output())?;
+    Ok(())
+}
+
 /// The standard output of a program that succeeded; else an error with all it said.
 fn finished(what: &str, ended: std::io::Result<Output>) -> Result<String> {
     let output = ended.with_context(|| format!("cannot start {what}"))?;

@@ -1,5 +1,7 @@
 //! Strangers' programs run through a lab: they know nothing of Guywire and need not be told.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -101,7 +103,7 @@ pub fn git_over_ssh(lab: &Lab, directory: &Path, bytes: u64) -> Result<()> {
         at("host"),
         at("authorised"),
     );
-    std::fs::write(&config, settings).context("cannot write sshd's configuration")?;
+    fs::write(&config, settings).context("cannot write sshd's configuration")?;
 
     let sshd = [
         "/usr/sbin/sshd",
@@ -178,7 +180,7 @@ impl Scratch {
     pub fn new(purpose: &str) -> Result<Self> {
         let name = format!("guywire-{purpose}-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         Ok(Self { path })
     }
 
@@ -187,11 +189,34 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Makes a program here that stands in for `binary` and runs a copy of it as an ordinary user
+    /// (`nobody`), whatever it is given. Wants root and `setpriv`.
+    ///
+    /// # Errors
+    /// Where a file cannot be made.
+    pub fn as_nobody(&self, binary: &Path) -> Result<PathBuf> {
+        let (copy, stand_in) = (self.path.join("guywire"), self.path.join("as-nobody"));
+        fs::copy(binary, &copy).context("cannot copy the binary")?;
+        // The number of `nobody` is the same everywhere.
+        let script = format!(
+            "#!/bin/sh\nexec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs \
+             env -u XDG_RUNTIME_DIR HOME={} {} \"$@\"\n",
+            self.path.display(),
+            copy.display(),
+        );
+        fs::write(&stand_in, script).context("cannot write the stand-in")?;
+        for path in [&self.path, &copy, &stand_in] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777))
+                .with_context(|| format!("cannot open {} to everybody", path.display()))?;
+        }
+        Ok(stand_in)
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
             eprintln!("cannot remove {}: {error}", self.path.display());
         }
     }

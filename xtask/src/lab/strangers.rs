@@ -1,14 +1,14 @@
 //! Whoever is not let in: routers with invitations that do not count, or with a key no server knows.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Lab;
 use super::programs::Scratch;
+use super::{Lab, signal};
 
 /// How long a refused router is given to say so.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -48,7 +48,7 @@ pub fn unknown_key(lab: &Lab, scratch: &Scratch, wanted: &str) -> Result<String>
     let places = Places::new(scratch, "stranger");
     fs::remove_file(format!("{}/router.key", places.state)).context("cannot remove the key")?;
 
-    stop(lab.pid("router_supervisor")?)?;
+    signal(lab.pid("router_supervisor")?, "-TERM")?;
     let log = scratch.path().join("stranger.log");
     let file = fs::File::create(&log).context("cannot make a log")?;
     let mut command = vec!["guywire", "router", "run"];
@@ -65,7 +65,7 @@ pub fn unknown_key(lab: &Lab, scratch: &Scratch, wanted: &str) -> Result<String>
         sleep(Duration::from_millis(200));
         said = fs::read_to_string(&log).context("cannot read the log")?;
     }
-    stop(router.id())?;
+    signal(router.id(), "-TERM")?;
     router.wait().context("cannot wait for `router run`")?;
     Ok(said)
 }
@@ -103,12 +103,4 @@ impl Places {
             &self.run,
         ]
     }
-}
-
-/// Asks a process to end.
-fn stop(pid: u32) -> Result<()> {
-    let status = Command::new("kill").arg(pid.to_string()).status();
-    let status = status.context("cannot start `kill`")?;
-    ensure!(status.success(), "cannot stop process {pid}");
-    Ok(())
 }

@@ -87,7 +87,7 @@ pub(super) fn provide(install: bool) -> Result<()> {
         println!(
             "Tests that want them are skipped. `--install` installs them, as does `{by_hand}`."
         );
-    } else if !command::is_root() {
+    } else if !xtask::is_root() {
         println!("Only root can install them: `sudo {by_hand}`. Tests that want them are skipped.");
     } else if xtask::find_program("apt-get").is_none() {
         println!(

@@ -1,11 +1,10 @@
 //! Processes are killed: nothing that broke looks complete, and nothing is left behind.
 
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use xtask::lab::THREE_LINKS;
+use xtask::lab::{THREE_LINKS, signal};
 
 use super::{have, lab};
 
@@ -33,7 +32,7 @@ fn killed_worker(role: &str) -> Result<()> {
         .fetch("http://internet/bytes/50000000?rate=500kbit")
         .start_many(OPEN)?;
     sleep(Duration::from_secs(2));
-    kill(lab.pid(role)?)?;
+    signal(lab.pid(role)?, "-9")?;
     let start = Instant::now();
     while !lab.fetch("http://internet/bytes/1000").run()?.succeeded() {
         ensure!(
@@ -67,8 +66,8 @@ fn a_killed_router_leaves_no_capture_rules() -> Result<()> {
     );
     // The supervisor first: it would start another worker.
     let worker = lab.pid("router_worker")?;
-    kill(lab.pid("router_supervisor")?)?;
-    kill(worker)?;
+    signal(lab.pid("router_supervisor")?, "-9")?;
+    signal(worker, "-9")?;
     let start = Instant::now();
     while tables()?.contains("guywire_capture") {
         ensure!(
@@ -116,13 +115,4 @@ fn alive(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-}
-
-fn kill(pid: u32) -> Result<()> {
-    let status = Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status()
-        .context("cannot start `kill`")?;
-    ensure!(status.success(), "cannot kill process {pid}");
-    Ok(())
 }

@@ -50,7 +50,7 @@ fn lab(purpose: &str, spec: &str) -> Result<Option<Turn>> {
 
 /// Why no lab can be made here.
 fn forbidden() -> Option<String> {
-    if is_root() {
+    if xtask::is_root() {
         return None;
     }
     let mut probe = Command::new("unshare");
@@ -60,12 +60,6 @@ fn forbidden() -> Option<String> {
         .status()
         .is_ok_and(|status| status.success());
     (!allowed).then(|| "user namespaces are forbidden here, and this is not root".to_owned())
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    // `/proc/self` belongs to the effective user.
-    std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
 /// Whether all `programs` are there; says what is missing, which counts as a skip.

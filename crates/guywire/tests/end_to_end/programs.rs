@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use xtask::lab::THREE_LINKS;
 use xtask::lab::programs::{self, Scratch};
 
-use super::{have, is_root, lab, skip};
+use super::{have, lab, skip};
 
 /// A name that only the lab's internet host knows.
 const NAME: &str = "www.lab.test";
@@ -39,7 +39,7 @@ fn iperf3_works() -> Result<()> {
 
 #[test]
 fn git_clones_over_ssh() -> Result<()> {
-    if !is_root() {
+    if !xtask::is_root() {
         skip("sshd wants root");
         return Ok(());
     }

@@ -1,11 +1,10 @@
 //! A worker is killed in mid-transfer: nothing that broke may look complete.
 
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use xtask::lab::{Lab, THREE_LINKS};
+use anyhow::Result;
+use xtask::lab::{Lab, THREE_LINKS, signal};
 
 use super::super::Run;
 use super::super::report::{Bound, Report};
@@ -34,7 +33,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
                 .fetch("http://internet/bytes/50000000?rate=500kbit")
                 .start_many(OPEN)?;
             sleep(Duration::from_secs(2));
-            kill(lab.pid(role)?)?;
+            signal(lab.pid(role)?, "-9")?;
             let restart = until_new_works(&lab)?;
             let transfers = running.wait()?;
             reset += transfers.ended("reset");
@@ -69,15 +68,6 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
         let quantity = format!("{title}: slowest until new connections work");
         report.judge(quantity, slowest, "s", Bound::AtMost(MOST_RESTART));
     }
-    Ok(())
-}
-
-fn kill(pid: u32) -> Result<()> {
-    let status = Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status()
-        .context("cannot start `kill`")?;
-    ensure!(status.success(), "cannot kill process {pid}");
     Ok(())
 }
 

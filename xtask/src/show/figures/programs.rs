@@ -6,7 +6,6 @@ use xtask::lab::{Lab, THREE_LINKS};
 
 use super::super::Run;
 use super::super::report::Report;
-use crate::command;
 
 /// A name that only the lab's internet host knows.
 const NAME: &str = "www.lab.test";
@@ -27,7 +26,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
         Ok(rate) => report.note("iperf3, one connection", rate, "Mbit/s"),
         Err(error) => report.fact("iperf3", false, format!("{error:#}")),
     }
-    if !command::is_root() {
+    if !xtask::is_root() {
         report.condition("git over SSH is not shown: sshd wants root");
         return Ok(());
     }
