@@ -8,7 +8,7 @@ use crate::namespace::{run_in_netns, write_sysctl};
 use crate::route::{Family, Hop, Netlink, Route, TproxyPolicy};
 use crate::testing::fresh_netns;
 use netlink_packet_netfilter::nftables::TableFlags;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
@@ -273,14 +273,14 @@ impl Row {
             router,
             far,
             netlink,
-            runtime: runtime,
+            runtime,
         })
     }
 
     /// A listener at the far end; each connection is told who it comes from.
     fn far_listener(&self, address: &str) -> TcpListener {
         let address: SocketAddr = address.parse().unwrap();
-        run_in_netns(&self.far, || TcpListener::bind(address).unwrap()).unwrap()
+        patient(run_in_netns(&self.far, || TcpListener::bind(address).unwrap()).unwrap())
     }
 
     /// The transparent listeners of the router, and the capture rules to them.
@@ -288,9 +288,7 @@ impl Row {
         run_in_netns(&self.router, || {
             let four = tproxy_listener(Family::V4, 0).unwrap();
             let six = tproxy_listener(Family::V6, 0).unwrap();
-            for listener in [&four, &six] {
-                listener.set_nonblocking(false).unwrap();
-            }
+            let (four, six) = (patient(four), patient(six));
             let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
             let owner = install_capture(&capture_rules(port(&four), port(&six))).unwrap();
             (four, six, owner)
@@ -326,6 +324,14 @@ impl Row {
     }
 }
 
+/// Makes `accept` give up after a while, where a failing test would hang.
+fn patient(listener: TcpListener) -> TcpListener {
+    listener.set_nonblocking(false).unwrap();
+    let socket = SockRef::from(&listener);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    listener
+}
+
 /// Says something over a pair of ends and checks that it comes through.
 fn talk(near: &mut TcpStream, far: &mut TcpStream) {
     far.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -342,6 +348,11 @@ fn tcp_of_the_lan_is_captured_with_its_original_destination() {
     let Some(row) = Row::new() else { return };
     let (four, six, owner) = row.capture();
     row.nat(false);
+    // Else the kernel finds established sockets before any rule is asked.
+    run_in_netns(&row.router, || {
+        write_sysctl("net.ipv4.tcp_early_demux", "0").unwrap();
+    })
+    .unwrap();
     for (listener, to) in [
         (&four, format!("{FAR4}:443")),
         (&six, format!("[{FAR6}]:8080")),
@@ -354,10 +365,10 @@ fn tcp_of_the_lan_is_captured_with_its_original_destination() {
         // New rules do not disturb it.
         let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
         let mut rules = capture_rules(port(&four), port(&six));
-        rules.bypass.push("0.0.0.0/0".parse().unwrap());
+        rules.bypass = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
         update_capture(&owner, &rules).unwrap();
         talk(&mut near, &mut far);
-        rules.bypass.pop();
+        rules.bypass.clear();
         update_capture(&owner, &rules).unwrap();
     }
 }
@@ -365,8 +376,9 @@ fn tcp_of_the_lan_is_captured_with_its_original_destination() {
 #[test]
 fn what_is_left_alone_passes_masqueraded() {
     let Some(row) = Row::new() else { return };
-    let (four, _six, _owner) = row.capture();
+    let (four, six, owner) = row.capture();
     four.set_nonblocking(true).unwrap();
+    six.set_nonblocking(true).unwrap();
     row.nat(false);
     for to in ["203.0.113.101:80", "10.0.1.1:80"] {
         let listener = row.far_listener(to);
@@ -375,10 +387,19 @@ fn what_is_left_alone_passes_masqueraded() {
         assert_eq!(peer.ip(), "10.0.1.2".parse::<IpAddr>().unwrap());
         talk(&mut near, &mut far);
     }
-    // The router itself is not captured by itself.
-    let own = run_in_netns(&row.router, || TcpListener::bind("10.0.1.2:53").unwrap()).unwrap();
-    row.dial("10.0.1.2:53");
-    own.accept().unwrap();
+    let own = "[2001:db8:101::2]:53";
+    let service = run_in_netns(&row.router, || TcpListener::bind(own).unwrap()).unwrap();
+    row.dial(own);
+    patient(service).accept().unwrap();
+    assert_eq!(six.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    // What a LAN device leads to is no business of ours either.
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let mut rules = capture_rules(port(&four), port(&six));
+    rules.lan.push("wan1".to_owned());
+    update_capture(&owner, &rules).unwrap();
+    let listener = row.far_listener(&format!("{FAR4}:80"));
+    row.dial(&format!("{FAR4}:80"));
+    listener.accept().unwrap();
     assert_eq!(four.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
@@ -458,6 +479,20 @@ fn a_connection_nobody_knows_is_reset() {
     near.write_all(b"anybody?").unwrap();
     let error = near.read(&mut [0; 8]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let sent = run_in_netns(&row.far, resets_sent).unwrap();
+    assert_eq!(sent, 0, "the packet reached the far end, which reset it");
+}
+
+/// TCP resets sent by the calling thread's network namespace.
+fn resets_sent() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    names
+        .split(' ')
+        .zip(values.split(' '))
+        .find_map(|(name, value)| (name == "OutRsts").then(|| value.parse().unwrap()))
+        .unwrap()
 }
 
 #[test]
