@@ -19,21 +19,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub enum ClientError {
     /// It cannot be spoken to.
     #[error(
-        "cannot speak with the keeper of lab {lab}: {source}; `guywire lab down --name {lab}` ends it"
+        "cannot speak with the keeper of lab {lab}: {reason}; `guywire lab down --name {lab}` ends it"
     )]
     Socket {
         /// The lab.
         lab: LabName,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Its answer cannot be read.
-    #[error("the keeper of lab {lab} is of another version: {source}; start the lab anew")]
+    #[error("the keeper of lab {lab} is of another version: {reason}; start the lab anew")]
     Version {
         /// The lab.
         lab: LabName,
         /// What is wrong with the answer.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// It refuses.
     #[error("{0}")]
@@ -47,8 +47,8 @@ pub enum ClientError {
 pub fn ask<T: DeserializeOwned>(place: &Place, request: &Request) -> Result<T, ClientError> {
     let lab = || place.name().clone();
     let line =
-        exchange(place, request).map_err(|source| ClientError::Socket { lab: lab(), source })?;
-    let version = |source| ClientError::Version { lab: lab(), source };
+        exchange(place, request).map_err(|reason| ClientError::Socket { lab: lab(), reason })?;
+    let version = |reason| ClientError::Version { lab: lab(), reason };
     match serde_json::from_str(&line).map_err(version)? {
         Reply::Ok(value) => serde_json::from_value(value).map_err(version),
         Reply::Error(text) => Err(ClientError::Refused(text)),

@@ -39,20 +39,20 @@ pub enum EnterError {
         lab: String,
     },
     /// A namespace cannot be entered.
-    #[error("cannot enter node {node}: {source}; run this as the user who started the lab")]
+    #[error("cannot enter node {node}: {reason}; run this as the user who started the lab")]
     Namespace {
         /// The node.
         node: Node,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The program cannot be started or waited for.
-    #[error("cannot start a program in node {node}: {source}")]
+    #[error("cannot start a program in node {node}: {reason}")]
     Start {
         /// The node.
         node: Node,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
@@ -64,10 +64,10 @@ pub enum EnterError {
 /// See [`EnterError`]. A program that does not exist is status 127.
 pub fn exec(place: &Place, node: Node, program: &[OsString]) -> Result<u8, EnterError> {
     let holder = holder(place, node)?;
-    let start = |source| EnterError::Start { node, source };
+    let start = |reason| EnterError::Start { node, reason };
     let executable = std::env::current_exe().map_err(start)?;
     let directory = std::env::current_dir().ok();
-    enter_all(&holder).map_err(|source| EnterError::Namespace { node, source })?;
+    enter_all(&holder).map_err(|reason| EnterError::Namespace { node, reason })?;
     // Entering a mount namespace leads to its root.
     if let Some(directory) = directory {
         let _ = std::env::set_current_dir(directory);
@@ -110,7 +110,7 @@ fn holder(place: &Place, node: Node) -> Result<OwnedFd, EnterError> {
         .ok_or_else(hidden)?;
     pidfd_open(pid, PidfdFlags::empty()).map_err(|error| EnterError::Namespace {
         node,
-        source: error.into(),
+        reason: error.into(),
     })
 }
 

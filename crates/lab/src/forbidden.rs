@@ -52,20 +52,16 @@ pub struct Forbidden {
     /// What was tried, as in "make a user namespace".
     pub action: &'static str,
     /// What the kernel said.
-    pub source: io::Error,
+    pub reason: io::Error,
     /// The settings at that time.
     pub limits: Limits,
 }
 
-impl std::error::Error for Forbidden {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+impl std::error::Error for Forbidden {}
 
 impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot {}: {}", self.action, self.source)?;
+        write!(f, "cannot {}: {}", self.action, self.reason)?;
         let remedies = self.limits.remedies();
         if remedies.is_empty() {
             return f.write_str(
@@ -86,10 +82,10 @@ mod tests {
     use super::*;
 
     fn text(limits: Limits) -> String {
-        let source = io::Error::from_raw_os_error(1);
+        let reason = io::Error::from_raw_os_error(1);
         Forbidden {
             action: "make a user namespace",
-            source,
+            reason,
             limits,
         }
         .to_string()

@@ -26,22 +26,22 @@ const NAME_SWITCH: &str =
 
 /// A node has not the files it should.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
+#[error("cannot {action} {}: {reason}", path.display())]
 pub struct HolderError {
     /// What was tried.
     action: &'static str,
     /// On what.
     path: PathBuf,
     /// What the kernel said.
-    source: io::Error,
+    reason: io::Error,
 }
 
 fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> HolderError {
     let path = path.to_owned();
-    move |source| HolderError {
+    move |reason| HolderError {
         action,
         path,
-        source: source.into(),
+        reason: reason.into(),
     }
 }
 

@@ -43,16 +43,16 @@ pub enum LaunchError {
     #[error(transparent)]
     Place(#[from] PlaceError),
     /// A file of the lab could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {reason}", path.display())]
     Write {
         /// Which.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A process of the lab could not be started or spoken to.
     #[error("cannot start the lab's keeper: {0}")]
-    Spawn(#[source] io::Error),
+    Spawn(io::Error),
     /// The keeper says why.
     #[error("the lab did not come up: {0}")]
     Failed(String),
@@ -210,12 +210,12 @@ pub fn down(name: &LabName) -> Result<(), LaunchError> {
 fn write_plan(place: &Place, plan: &Plan) -> Result<(), LaunchError> {
     let path = place.plan();
     let text = serde_json::json!(plan).to_string();
-    std::fs::write(&path, text).map_err(|source| LaunchError::Write { path, source })
+    std::fs::write(&path, text).map_err(|reason| LaunchError::Write { path, reason })
 }
 
 fn start(place: &Place, lock: File, attached: bool) -> Result<Child, LaunchError> {
     let path = place.logs().join("keeper.log");
-    let log = File::create(&path).map_err(|source| LaunchError::Write { path, source })?;
+    let log = File::create(&path).map_err(|reason| LaunchError::Write { path, reason })?;
     let executable = std::env::current_exe().map_err(LaunchError::Spawn)?;
     let mut command = Command::new(executable);
     command
@@ -297,9 +297,9 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
 
 fn enter_namespaces() -> Result<(), Forbidden> {
     let refused = |action| {
-        move |source| Forbidden {
+        move |reason| Forbidden {
             action,
-            source,
+            reason,
             limits: Limits::read(),
         }
     };

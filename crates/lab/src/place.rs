@@ -68,14 +68,14 @@ pub enum PlaceError {
         name: String,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {reason}", path.display())]
     File {
         /// What was tried, as in "create".
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Somebody else's directory sits where ours should be.
     #[error("{} belongs to user {owner} or is open to others; remove it, or set XDG_RUNTIME_DIR", path.display())]
@@ -115,10 +115,10 @@ fn others(running: &[String]) -> String {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
     let path = path.to_owned();
-    move |source| PlaceError::File {
+    move |reason| PlaceError::File {
         action,
         path,
-        source,
+        reason,
     }
 }
 

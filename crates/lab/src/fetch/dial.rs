@@ -27,12 +27,12 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// No URL at all.
-    #[error("{text:?} is no URL: {source}; http://internet/bytes/1000000 is one")]
+    #[error("{text:?} is no URL: {reason}; http://internet/bytes/1000000 is one")]
     NoUrl {
         /// What was given.
         text: String,
         /// What is wrong with it.
-        source: hyper::http::uri::InvalidUri,
+        reason: hyper::http::uri::InvalidUri,
     },
     /// Not plain HTTP, or no host.
     #[error("{text:?} is not a plain http:// URL with a host")]
@@ -46,9 +46,9 @@ impl FromStr for Target {
     type Err = TargetError;
 
     fn from_str(text: &str) -> Result<Target, TargetError> {
-        let uri: Uri = text.parse().map_err(|source| TargetError::NoUrl {
+        let uri: Uri = text.parse().map_err(|reason| TargetError::NoUrl {
             text: text.into(),
-            source,
+            reason,
         })?;
         let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
             return Err(TargetError::NotHttp { text: text.into() });

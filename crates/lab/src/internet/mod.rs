@@ -28,19 +28,19 @@ const BACKLOG: i32 = 1_024;
 #[derive(Debug, thiserror::Error)]
 pub enum InternetError {
     /// A socket could not be had.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {reason}")]
     Listen {
         /// Where it should have been.
         address: SocketAddr,
         /// What the kernel said.
-        source: io::Error,
+        reason: io::Error,
     },
     /// A host name that DNS does not allow.
     #[error("cannot make the zone: {0}")]
     Zone(#[from] hickory_proto::ProtoError),
     /// The name server ended.
     #[error("the name server ended: {0}")]
-    Dns(#[source] hickory_server::net::NetError),
+    Dns(hickory_server::net::NetError),
 }
 
 /// Runs both servers until the name server fails, which it does not.
@@ -62,7 +62,7 @@ pub async fn run(
     let mut listeners = Vec::new();
     for &address in dns {
         let address = SocketAddr::new(address, DNS_PORT);
-        let failed = |source| InternetError::Listen { address, source };
+        let failed = |reason| InternetError::Listen { address, reason };
         sockets.push(UdpSocket::bind(address).await.map_err(failed)?);
         listeners.push(listen(address)?);
     }
@@ -75,7 +75,7 @@ pub async fn run(
 /// A listener whose queue holds a burst of connections; the unspecified IPv6
 /// address serves IPv4 too.
 fn listen(address: SocketAddr) -> Result<TcpListener, InternetError> {
-    let failed = |source| InternetError::Listen { address, source };
+    let failed = |reason| InternetError::Listen { address, reason };
     let open = || {
         let socket = Socket::new(
             Domain::for_address(address),

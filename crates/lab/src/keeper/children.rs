@@ -42,8 +42,8 @@ enum Running {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     /// It could not be started.
-    #[error("cannot start {what}: {source}")]
-    Start { what: String, source: io::Error },
+    #[error("cannot start {what}: {reason}")]
+    Start { what: String, reason: io::Error },
     /// It failed.
     #[error("{what} failed, {how}: {said}")]
     Failed {
@@ -102,9 +102,9 @@ impl Children {
         what: &str,
         command: &mut Command,
     ) -> Result<String, CommandError> {
-        let start = |source| CommandError::Start {
+        let start = |reason| CommandError::Start {
             what: what.into(),
-            source,
+            reason,
         };
         let (done, ended) = oneshot::channel();
         let (output, said) = {

@@ -44,13 +44,13 @@ pub(super) async fn serve(
             }
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            // A client that went away is no reason to end.
-            Ok((stream, _)) => match answer(&mut lab, stream).await {
-                Ok(true) => return Ok(()),
-                Ok(false) | Err(_) => {}
-            },
-            Err(_) => tokio::time::sleep(RETRY).await,
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(RETRY).await;
+            continue;
+        };
+        // A client that went away is no reason to end.
+        if let Ok(true) = answer(&mut lab, stream).await {
+            return Ok(());
         }
     }
 }

@@ -477,8 +477,8 @@ impl LabLink {
 }
 
 fn system(node: Node) -> impl FnOnce(std::io::Error) -> NetworkError {
-    move |source| NetworkError::System {
+    move |reason| NetworkError::System {
         place: format!("node {node}"),
-        source,
+        reason,
     }
 }

@@ -29,14 +29,14 @@ const METRIC: u32 = 100;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NetworkError {
     /// A request to the kernel failed.
-    #[error("node {node}: {source}")]
-    Node { node: Node, source: NetlinkError },
+    #[error("node {node}: {reason}")]
+    Node { node: Node, reason: NetlinkError },
     /// One about devices between the nodes.
     #[error(transparent)]
     Between(#[from] NetlinkError),
     /// A namespace or a setting.
-    #[error("{place}: {source}")]
-    System { place: String, source: io::Error },
+    #[error("{place}: {reason}")]
+    System { place: String, reason: io::Error },
 }
 
 /// A node's network namespace and a handle to it.
@@ -59,9 +59,9 @@ impl Network {
     /// Takes the nodes' namespaces and prepares every one of them.
     pub(super) async fn new(namespaces: Vec<(Node, OwnedFd)>) -> Result<Network, NetworkError> {
         let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
-        let system = |source| NetworkError::System {
+        let system = |reason| NetworkError::System {
             place: "the keeper's network".into(),
-            source,
+            reason,
         };
         // The emulator's devices are wires, not hosts.
         if ipv6 {
@@ -241,16 +241,16 @@ impl Site {
         &self,
         work: impl FnOnce() -> T + Send,
     ) -> Result<T, NetworkError> {
-        run_in_netns(&self.netns, work).map_err(|source| NetworkError::System {
+        run_in_netns(&self.netns, work).map_err(|reason| NetworkError::System {
             place: format!("node {}", self.node),
-            source,
+            reason,
         })
     }
 
     /// Says which node an error is about.
     pub(super) fn failed(&self) -> impl FnOnce(NetlinkError) -> NetworkError + use<> {
         let node = self.node;
-        move |source| NetworkError::Node { node, source }
+        move |reason| NetworkError::Node { node, reason }
     }
 
     async fn switch_on(&self, device: &str) -> Result<(), NetworkError> {
@@ -264,9 +264,9 @@ impl Site {
 /// The kernel settings of a node; run inside it, before it has devices.
 fn set_up_host(node: Node, ipv6: bool) -> Result<(), NetworkError> {
     let set = |name: &str, value: &str| {
-        write_sysctl(name, value).map_err(|source| NetworkError::System {
+        write_sysctl(name, value).map_err(|reason| NetworkError::System {
             place: format!("node {node}"),
-            source,
+            reason,
         })
     };
     let forwards = if matches!(node, Node::Router | Node::Core) {
