@@ -4,6 +4,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`caps`] | capabilities given up, memory priority |
 //! | [`ethtool`] | offloads of a device |
 //! | [`tcp`] | TCP_INFO and the socket options of subflows and client connections |
 //! | [`fdpass`] | descriptors over Unix sockets |
@@ -12,6 +13,7 @@
 //! | [`listen`] | transparent listeners, DNS sockets, TCP listeners |
 //! | [`route`] | devices, addresses, routes, rules, over rtnetlink; hearing of changes |
 
+pub mod caps;
 pub mod ethtool;
 pub mod fdpass;
 pub mod listen;
