@@ -260,6 +260,19 @@ fn a_router_keeps_its_rules_while_workers_come_and_go_and_removes_them_at_the_en
             })
             .await;
             assert_eq!(status.restarts, 1);
+            let elsewhere = RouterConfig {
+                run_dir: place.at("elsewhere"),
+                ..place.router("")
+            };
+            let second = run_router(elsewhere, place.worker(OBEDIENT))
+                .await
+                .unwrap_err();
+            assert!(
+                second
+                    .to_string()
+                    .contains(&format!("process {}", std::process::id())),
+                "{second}"
+            );
             let rules = netlink.rules().await.unwrap();
             assert!(rules.iter().any(|rule| rule.mark.is_some()), "{rules:?}");
             stop(&client).await;

@@ -32,7 +32,7 @@ const TOP: Section = Section {
         },
         Setting {
             key: "scheduler",
-            kind: Kind::Name,
+            kind: Kind::Scheduler,
             default: Absent::Is("\"default\""),
             text: "Decides which links carry the next piece of a connection: `default` (all links, fastest delivery \
                    first), `redundant` (every piece on every link), `roundrobin`.",
@@ -145,7 +145,8 @@ const CAPTURE: Section = Section {
             key: "bypass",
             kind: Kind::List(&Kind::Network, 0, 1024),
             default: Absent::Is("[]"),
-            text: "Destinations that stay outside Guywire: they leave as the system's routes say.",
+            text: "Destinations that stay outside Guywire: they leave as the system's routes say. To reach services on the \
+                   server's own address from the LAN, put it here: through Guywire the server refuses itself.",
         },
         Setting {
             key: "reject_quic",

@@ -67,6 +67,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// 1 to 63 of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.`, beginning with a letter or digit.
     Name,
+    /// The name of a native scheduler.
+    Scheduler,
     /// A network device: 1 to 15 bytes without `/` and white space.
     Device,
     /// An address and port, such as `198.51.100.10:443` or `[2001:db8::1]:443`.
@@ -137,6 +139,7 @@ impl Kind {
         let fits = match self {
             Self::Choice(words) => words.contains(&text),
             Self::Name => is_name(text),
+            Self::Scheduler => guywire_sched::native(text).is_some(),
             Self::Device => is_device(text),
             Self::Socket => text
                 .parse::<SocketAddr>()
@@ -180,6 +183,7 @@ impl fmt::Display for Kind {
             Self::Size(low, high) => write!(f, "bytes, such as \"64 MiB\", from {low} to {high}"),
             Self::Choice(words) => write!(f, "one of \"{}\"", words.join("\", \"")),
             Self::Name => f.write_str("a name of 1 to 63 letters, digits, `-`, `_` or `.`"),
+            Self::Scheduler => write!(f, "one of \"{}\"", schedulers().join("\", \"")),
             Self::Device => f.write_str("the name of a network device, such as \"eth0\""),
             Self::Socket => f.write_str(
                 "an address and port, such as \"198.51.100.10:443\" or \"[2001:db8::1]:443\"",
@@ -201,7 +205,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Whether a text may name a link or a scheduler.
+/// Names of the native schedulers.
+fn schedulers() -> Vec<&'static str> {
+    guywire_sched::NATIVE
+        .iter()
+        .map(|native| native.name)
+        .collect()
+}
+
+/// Whether a text may name a link.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())

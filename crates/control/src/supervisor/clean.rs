@@ -6,6 +6,7 @@ use guywire_net::nft;
 use guywire_net::route::Netlink;
 
 use super::frame::Claim;
+use super::lock::NamespaceLock;
 use super::socket::socket_path;
 use super::{ROUTER_ROLE, SupervisorError};
 use crate::store::files;
@@ -17,8 +18,15 @@ use crate::store::files;
 /// A router runs with this run directory, or the kernel refuses.
 pub async fn clean(run_dir: &Path) -> Result<Vec<String>, SupervisorError> {
     let mut removed = Vec::new();
-    if run_dir.is_dir() {
-        let claim = Claim::take(run_dir, ROUTER_ROLE)?;
+    let claim = run_dir
+        .is_dir()
+        .then(|| Claim::take(run_dir, ROUTER_ROLE))
+        .transpose()?;
+    let _namespace = match &claim {
+        Some(_) => None,
+        None => Some(NamespaceLock::take()?),
+    };
+    if let Some(claim) = &claim {
         removed.extend(claim.ended.map(|pid| format!("data worker, process {pid}")));
         let socket = socket_path(run_dir, ROUTER_ROLE);
         if socket.exists() {

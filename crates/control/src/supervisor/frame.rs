@@ -11,11 +11,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::keeper::{Event, Keeper};
-use super::lock::RunLock;
+use super::lock::{NamespaceLock, RunLock};
 use super::process::{self, WorkerCommand};
 use super::socket::{Access, ControlSocket, socket_path};
 use super::status::{Board, State, WorkerProcess};
-use super::{SupervisorError, record_path};
+use super::{ROUTER_ROLE, SupervisorError, record_path};
 use crate::store::{ServerStore, files};
 use crate::worker::{FromWorker, ToWorker};
 
@@ -39,22 +39,27 @@ pub(super) struct Frame {
     terminate: Signal,
     interrupt: Signal,
     _socket: ControlSocket,
-    _lock: RunLock,
 }
 
-/// A run directory that is ours alone, without a leftover worker. The first step of a supervisor.
+/// A run directory that is ours alone, without a leftover worker: the first step of a supervisor, held until its last.
 pub(super) struct Claim {
-    lock: RunLock,
+    _lock: RunLock,
+    /// A router's hold on its network namespace.
+    _namespace: Option<NamespaceLock>,
     /// The worker of a supervisor that was killed, if there was one.
     pub(super) ended: Option<u32>,
 }
 
 impl Claim {
-    /// Takes the lock of the run directory and ends the worker that a killed supervisor left behind: it holds the
+    /// Takes the lock of the run directory, a router that of the network namespace too, and ends the worker that a killed supervisor left behind: it holds the
     /// listeners, and the capture table cannot be replaced while it lives.
     pub(super) fn take(run_dir: &Path, role: &'static str) -> Result<Self, SupervisorError> {
         files::private_dir(run_dir)?;
-        let lock = RunLock::take(run_dir, role)?;
+        let _lock = RunLock::take(run_dir, role)?;
+        let _namespace = match role {
+            ROUTER_ROLE => Some(NamespaceLock::take()?),
+            _ => None,
+        };
         // Only root may; what cannot be helped is no reason not to start.
         if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
             tracing::debug!("cannot set oom_score_adj: {error}");
@@ -66,14 +71,17 @@ impl Claim {
                 "ended the data worker that an earlier supervisor left behind"
             );
         }
-        Ok(Self { lock, ended })
+        Ok(Self {
+            _lock,
+            _namespace,
+            ended,
+        })
     }
 }
 
 impl Frame {
     /// Opens the control socket; the worker is due at once.
     pub(super) fn open(
-        claim: Claim,
         run_dir: &Path,
         role: &'static str,
         name: &str,
@@ -95,7 +103,6 @@ impl Frame {
             terminate: handler(SignalKind::terminate())?,
             interrupt: handler(SignalKind::interrupt())?,
             _socket: socket,
-            _lock: claim.lock,
         })
     }
 

@@ -1,8 +1,11 @@
-//! One supervisor for each run directory.
+//! Who may run: one supervisor for each run directory, and one router for each network namespace, whose rules and
+//! routes it would otherwise take from another one.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -13,7 +16,17 @@ pub(super) struct RunLock {
     _file: File,
 }
 
-/// Why the run directory cannot be had.
+/// Held as long as the router lives. An abstract socket name belongs to a network namespace, as rules and routes do, and
+/// the kernel lets go of it when the process ends.
+#[derive(Debug)]
+pub(super) struct NamespaceLock {
+    _listener: UnixListener,
+}
+
+/// The abstract name that a router holds.
+const ROUTER_NAME: &[u8] = b"guywire-router";
+
+/// Why the run directory or the network namespace cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another supervisor has it.
@@ -29,6 +42,12 @@ pub enum LockError {
         /// `router` or `server`.
         role: &'static str,
     },
+    /// Another router has the network namespace.
+    #[error("process {holder} runs a guywire router in this network namespace; stop it first")]
+    Namespace {
+        /// The process, or 0 if it is not visible from here.
+        holder: i32,
+    },
     /// The file cannot be opened or locked.
     #[error("cannot lock {path}: {source}; choose another directory with --run", path = path.display())]
     Io {
@@ -36,7 +55,7 @@ pub enum LockError {
         path: PathBuf,
         /// What the system says.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -72,6 +91,30 @@ impl RunLock {
         file.set_len(0).and_then(|()| file.rewind()).map_err(fail)?;
         writeln!(file, "{}", std::process::id()).map_err(fail)?;
         Ok(Self { _file: file })
+    }
+}
+
+impl NamespaceLock {
+    /// Takes the calling thread's network namespace.
+    pub(super) fn take() -> Result<Self, LockError> {
+        let fail = |source| LockError::Io {
+            path: PathBuf::from("@guywire-router"),
+            source,
+        };
+        let name = SocketAddr::from_abstract_name(ROUTER_NAME).map_err(fail)?;
+        match UnixListener::bind_addr(&name) {
+            Ok(listener) => Ok(Self {
+                _listener: listener,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let credentials = UnixStream::connect_addr(&name)
+                    .ok()
+                    .and_then(|stream| rustix::net::sockopt::socket_peercred(stream).ok());
+                let holder = credentials.map_or(0, |peer| peer.pid.as_raw_nonzero().get());
+                Err(LockError::Namespace { holder })
+            }
+            Err(error) => Err(fail(error)),
+        }
     }
 }
 

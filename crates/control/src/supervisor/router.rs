@@ -57,12 +57,12 @@ pub async fn run_router(
     worker: WorkerCommand,
 ) -> Result<(), SupervisorError> {
     let key = router_key(&config.state_dir)?;
-    let claim = Claim::take(&config.run_dir, ROUTER_ROLE)?;
+    let _claim = Claim::take(&config.run_dir, ROUTER_ROLE)?;
     let netlink = Netlink::new()?;
     for leftover in remove_rules(&netlink).await? {
         tracing::warn!("removed what an earlier router left behind: {leftover}");
     }
-    let result = match Router::open(config, key, netlink.clone(), claim, worker).await {
+    let result = match Router::open(config, key, netlink.clone(), worker).await {
         Ok(mut router) => {
             let why = router.serve().await;
             router.frame.stop(why).await;
@@ -81,7 +81,6 @@ impl Router {
         config: RouterConfig,
         key: PrivateKey,
         netlink: Netlink,
-        claim: Claim,
         worker: WorkerCommand,
     ) -> Result<Self, SupervisorError> {
         // First watch, then look: nothing is missed in between.
@@ -90,14 +89,7 @@ impl Router {
         let surveyed = links::survey(&netlink, &config.links, &config.server.addresses).await?;
         links::apply_tables(&netlink, &surveyed).await?;
         let capturing = Some(start_capture(&config, &netlink).await?);
-        let frame = Frame::open(
-            claim,
-            &config.run_dir,
-            ROUTER_ROLE,
-            &config.name,
-            worker,
-            None,
-        )?;
+        let frame = Frame::open(&config.run_dir, ROUTER_ROLE, &config.name, worker, None)?;
         let addresses: Vec<SocketAddr> = config.server.addresses.clone();
         frame.board.update(|status| status.addresses = addresses);
         let mut router = Self {

@@ -33,17 +33,10 @@ pub async fn run_server(
     worker: WorkerCommand,
 ) -> Result<(), SupervisorError> {
     let store = ServerStore::open(&config.state_dir)?;
-    let claim = Claim::take(&config.run_dir, SERVER_ROLE)?;
+    let _claim = Claim::take(&config.run_dir, SERVER_ROLE)?;
     let listeners = listen(&config.listen)?;
     let inviting = Some((store.clone(), config.address.clone()));
-    let frame = Frame::open(
-        claim,
-        &config.run_dir,
-        SERVER_ROLE,
-        SERVER_ROLE,
-        worker,
-        inviting,
-    )?;
+    let frame = Frame::open(&config.run_dir, SERVER_ROLE, SERVER_ROLE, worker, inviting)?;
     let registrar = Registrar::new(store.clone());
     let mut server = Server {
         config,

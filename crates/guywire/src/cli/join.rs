@@ -37,7 +37,7 @@ pub(super) struct JoinArgs {
     #[arg(long, value_name = "NET", value_delimiter = ',', value_parser = parse_net)]
     bypass: Vec<IpNet>,
     /// The scheduler: default, redundant or roundrobin
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_scheduler)]
     scheduler: Option<String>,
     /// Write the configuration anew although there is one
     #[arg(long)]
@@ -216,6 +216,17 @@ async fn enrol(
         "cannot join:\n  {}\nIs the server running (`guywire server run`) and its port open?",
         failures.join("\n  ")
     )
+}
+
+fn parse_scheduler(text: &str) -> Result<String, String> {
+    let known = guywire_sched::NATIVE.iter().map(|native| native.name);
+    match guywire_sched::native(text) {
+        Some(native) => Ok(native.name.to_owned()),
+        None => Err(format!(
+            "there are {}",
+            known.collect::<Vec<_>>().join(", ")
+        )),
+    }
 }
 
 fn parse_net(text: &str) -> Result<IpNet, String> {
