@@ -65,7 +65,7 @@ pub fn all_threads_powerless() -> io::Result<bool> {
             .lines()
             .find_map(|line| line.strip_prefix("CapPrm:"))
             .map(str::trim);
-        if permitted.is_none_or(|bits| bits.trim_start_matches('0') != "") {
+        if permitted.is_none_or(|bits| !bits.trim_start_matches('0').is_empty()) {
             return Ok(false);
         }
     }

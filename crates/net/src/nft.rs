@@ -68,6 +68,20 @@ pub enum NftError {
         /// The kernel's own words, often empty.
         text: String,
     },
+    /// The kernel does not know an expression or chain type that the table uses.
+    #[error(
+        "nftables of this kernel lacks something that table inet {table} needs ({source}); \
+         install or load its modules {modules}"
+    )]
+    KernelLacks {
+        /// The table.
+        table: &'static str,
+        /// The modules that the table needs.
+        modules: &'static str,
+        /// The kernel's error number.
+        #[source]
+        source: io::Error,
+    },
     /// Not allowed: no CAP_NET_ADMIN, or a living process owns the table.
     #[error(
         "not permitted to change nftables table inet {table}: this needs CAP_NET_ADMIN, and a \
@@ -118,7 +132,32 @@ impl NftError {
             text,
         }
     }
+
+    /// A table being made refers to nothing that could be absent but what the
+    /// kernel itself provides.
+    fn with_modules(self, modules: &'static str) -> Self {
+        match self {
+            Self::Refused { table, source, .. }
+                if matches!(
+                    source.raw_os_error(),
+                    Some(libc::ENOENT | libc::EOPNOTSUPP | libc::EPROTONOSUPPORT)
+                ) =>
+            {
+                Self::KernelLacks {
+                    table,
+                    modules,
+                    source,
+                }
+            }
+            other => other,
+        }
+    }
 }
+
+/// Kernel modules behind the capture table, for people whose kernel lacks one.
+const CAPTURE_MODULES: &str = "nft_tproxy, nft_socket, nft_fib_inet, nft_ct, nft_reject_inet";
+/// Kernel modules behind the other table.
+const NAT_MODULES: &str = "nft_chain_nat, nft_masq, nft_ct, nft_reject_inet";
 
 /// What is captured, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +215,7 @@ pub fn update_capture(owner: &impl AsFd, rules: &CaptureRules) -> Result<(), Nft
             max: MAX_BYPASS,
         });
     }
-    commit(owner, rules::capture(rules))
+    commit(owner, rules::capture(rules)).map_err(|error| error.with_modules(CAPTURE_MODULES))
 }
 
 /// Sets the rules for what is not captured. They stay until [`remove_tables`].
@@ -186,7 +225,7 @@ pub fn update_capture(owner: &impl AsFd, rules: &CaptureRules) -> Result<(), Nft
 pub fn install_nat(rules: &NatRules) -> Result<(), NftError> {
     check_devices("LAN devices", &rules.lan)?;
     check_devices("link devices", &rules.wan)?;
-    commit(&open()?, rules::nat(rules))
+    commit(&open()?, rules::nat(rules)).map_err(|error| error.with_modules(NAT_MODULES))
 }
 
 /// Removes Guywire's tables, also those that a crash left behind, and returns

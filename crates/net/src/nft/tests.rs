@@ -548,6 +548,12 @@ fn refusals_name_the_table() {
     run_in_netns(&netns, || {
         let error = commit(&open().unwrap(), Batch::deleting("nosuch")).unwrap_err();
         let text = error.to_string();
+        let lacking = NftError::refused(NAT_TABLE, (libc::ENOENT, String::new()));
+        let lacking = lacking.with_modules(NAT_MODULES).to_string();
+        assert!(
+            lacking.ends_with("nft_masq, nft_ct, nft_reject_inet"),
+            "{lacking}"
+        );
         assert!(
             text.starts_with("nftables refused table inet nosuch: No such file"),
             "{text}"
