@@ -204,11 +204,13 @@ impl Task<'_> {
         };
         self.set_lowat(2 * bound)?;
         let tcp = self.stream.get_ref().0;
-        // Clears what tokio remembers of readiness, so that the next edge counts.
-        let _ = tcp.try_io(Interest::WRITABLE, || {
-            Err::<(), _>(io::ErrorKind::WouldBlock.into())
+        // Asked inside `try_io`, so that tokio forgets its readiness only if the kernel says no, and not
+        // if an edge has come since.
+        let ready = tcp.try_io(Interest::WRITABLE, || match tcp::arm_writable(tcp)? {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
         });
-        if tcp::arm_writable(tcp)? {
+        if ready.is_ok() {
             // There is room, but nobody was marked for it: the next figures or events decide.
             if self.info_at.elapsed() >= INFO_SPACING {
                 self.refresh()?;

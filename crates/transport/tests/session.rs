@@ -181,10 +181,14 @@ async fn round_trip(router: &Router, to: SocketAddr, count: usize) -> Outcome {
     outcome.await.unwrap()
 }
 
-async fn bounded<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), work)
-        .await
-        .expect("within a minute")
+#[track_caller]
+fn bounded<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let bound = Duration::from_secs(60);
+        let done = tokio::time::timeout(bound, work).await;
+        done.unwrap_or_else(|_| panic!("within a minute: {caller}"))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

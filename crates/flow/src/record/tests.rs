@@ -1,3 +1,5 @@
+//! Every record survives the wire; nothing that arrives makes the parser panic.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -7,6 +7,9 @@ use guywire_sched::{SubflowId, Time};
 use super::Session;
 use crate::timer::Timer;
 
+/// While no subflow is fit to carry an acknowledgement, one is looked for this often.
+const RETRY: Duration = Duration::from_millis(20);
+
 impl Session {
     /// Something of a flow changed that its sender should know.
     pub(super) fn note_ack(&mut self, now: Time, id: u64) {
@@ -23,7 +26,7 @@ impl Session {
             return;
         };
         match flow.ack.due(flow.recv.cumulative(), srtt) {
-            Some(due) if due <= now => self.send_ack(id, None),
+            Some(due) if due <= now => self.send_ack(now, id, None),
             Some(due) => self.timers.set(Timer::Ack(id), Some(due)),
             None => self.timers.set(Timer::Ack(id), flow.ack.repeat_at),
         }
@@ -36,24 +39,24 @@ impl Session {
         };
         if let Some(due) = flow.ack.due(flow.recv.cumulative(), srtt) {
             match due <= now {
-                true => self.send_ack(id, None),
+                true => self.send_ack(now, id, None),
                 false => self.timers.set(Timer::Ack(id), Some(due)),
             }
         } else if flow.ack.repeat_at.take_if(|at| *at <= now).is_some() {
             // Nothing came since: perhaps the acknowledgement was lost with its path.
             let first = flow.ack.carrier;
-            self.send_ack(id, first);
+            self.send_ack(now, id, first);
         }
     }
 
     /// Hands the acknowledgement to the fastest live subflow of the flow, not on the path of
     /// `avoid`, which has carried it already.
-    fn send_ack(&mut self, id: u64, avoid: Option<SubflowId>) {
+    fn send_ack(&mut self, now: Time, id: u64, avoid: Option<SubflowId>) {
         let avoid = avoid
             .and_then(|subflow| self.subflows.get(&subflow))
             .map(|s| s.path);
         let Some(carrier) = self.fastest_for(id, avoid) else {
-            return;
+            return self.timers.set(Timer::Ack(id), Some(now + RETRY));
         };
         self.timers.set(Timer::Ack(id), None);
         if let Some(subflow) = self.subflows.get_mut(&carrier) {

@@ -78,10 +78,8 @@ impl Session {
             // repeated long ago.
             self.close_subflows(on, Some(id));
         }
-        if had_alarm {
-            self.tell_path(on, PathNotice::Up);
-        }
         if was_down || had_alarm {
+            self.tell_path(on, PathNotice::Up);
             self.path_changed(now, on);
         }
         self.schedule_path(now, on);
