@@ -1,0 +1,214 @@
+//! The data worker: the process that moves data for a router or a server.
+//!
+//! It is started by its supervisor, holds no privilege to change the network, and is given every listening
+//! socket. It outlives nobody's patience: when it dies, its connections are reset and the supervisor starts
+//! another.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `router` | captured connections become flows |
+//! | `server` | flows become connections |
+//! | `dns` | the LAN's questions, relayed over flows; `service:dns` at the server |
+//! | `policy` | where a server may connect to |
+
+mod dns;
+mod policy;
+mod router;
+mod server;
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use guywire_control::worker::{FromWorker, ToWorker, WorkerEnd, WorkerStatus, descriptor};
+use guywire_flow::PathReport;
+use guywire_transport::hello::Endpoint;
+use guywire_transport::session::SessionHandle;
+use tokio::sync::mpsc;
+
+/// How often the supervisor gets a snapshot.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// How long a worker that stops waits for its last words to be sent.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Runs as the worker of the supervisor that started this process, until it says stop.
+///
+/// # Errors
+/// When it was not started by a supervisor, or its setup cannot be used.
+pub(crate) fn run() -> anyhow::Result<()> {
+    raise_descriptor_limit();
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("cannot start the worker's runtime")?;
+    let outcome = runtime.block_on(serve());
+    // Connections that are left are reset by their sockets' own settings.
+    runtime.shutdown_timeout(FAREWELL);
+    outcome
+}
+
+/// Every flow takes a descriptor: as many as the system allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+async fn serve() -> anyhow::Result<()> {
+    let channel = WorkerEnd::from_env()?;
+    let (sender, mut receiver) = channel.into_split();
+    let (outbox, messages) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(write_messages(sender, messages));
+    let Some((start, fds)) = receiver.recv().await? else {
+        bail!("the supervisor closed the channel before it said what to be");
+    };
+    match start {
+        ToWorker::StartRouter(setup) => router::serve(setup, fds, outbox, &mut receiver).await,
+        ToWorker::StartServer(setup) => server::serve(setup, fds, outbox, &mut receiver).await,
+        other => bail!("the supervisor's first message is not a setup: {other:?}"),
+    }?;
+    tokio::time::sleep(FAREWELL).await;
+    writer.abort();
+    Ok(())
+}
+
+/// What the worker says to its supervisor.
+type Outbox = mpsc::UnboundedSender<FromWorker>;
+/// What the supervisor says to its worker.
+type Inbox = guywire_control::worker::Receiver<ToWorker>;
+
+/// One task writes, so that nobody who has something to say waits for the supervisor.
+async fn write_messages(
+    mut sender: guywire_control::worker::Sender<FromWorker>,
+    mut messages: mpsc::UnboundedReceiver<FromWorker>,
+) {
+    while let Some(message) = messages.recv().await {
+        if let Err(error) = sender.send(&message, &[]).await {
+            tracing::warn!(%error, "the supervisor is gone; the worker goes on without it");
+            // The worker lives on: what it has to say is dropped.
+            while messages.recv().await.is_some() {}
+        }
+    }
+}
+
+/// The next message. Without a supervisor there is none: the worker lives on.
+async fn next_message(inbox: &mut Inbox) -> ToWorker {
+    match inbox.recv().await {
+        Ok(Some((message, _fds))) => message,
+        Ok(None) => std::future::pending().await,
+        Err(error) => {
+            tracing::warn!(%error, "the supervisor cannot be understood; the worker goes on without it");
+            std::future::pending().await
+        }
+    }
+}
+
+/// The descriptors that came with a setup, by name.
+struct Descriptors(Vec<(String, OwnedFd)>);
+
+impl Descriptors {
+    fn new(names: Vec<String>, fds: Vec<OwnedFd>) -> anyhow::Result<Descriptors> {
+        if names.len() != fds.len() {
+            bail!(
+                "the setup names {} descriptors, {} came",
+                names.len(),
+                fds.len()
+            );
+        }
+        Ok(Descriptors(names.into_iter().zip(fds).collect()))
+    }
+
+    /// Takes all of these names.
+    fn take(&mut self, names: &[&str]) -> Vec<OwnedFd> {
+        let (taken, left) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(name, _)| names.contains(&name.as_str()));
+        self.0 = left;
+        taken.into_iter().map(|(_, fd)| fd).collect()
+    }
+
+    fn listeners(&mut self, names: &[&str]) -> anyhow::Result<Vec<tokio::net::TcpListener>> {
+        self.take(names)
+            .into_iter()
+            .map(|fd| {
+                let listener = std::net::TcpListener::from(fd);
+                listener.set_nonblocking(true)?;
+                Ok(tokio::net::TcpListener::from_std(listener)?)
+            })
+            .collect()
+    }
+
+    fn udp_sockets(&mut self, names: &[&str]) -> anyhow::Result<Vec<tokio::net::UdpSocket>> {
+        self.take(names)
+            .into_iter()
+            .map(|fd| {
+                let socket = std::net::UdpSocket::from(fd);
+                socket.set_nonblocking(true)?;
+                Ok(tokio::net::UdpSocket::from_std(socket)?)
+            })
+            .collect()
+    }
+}
+
+fn endpoint(identity: &guywire_control::worker::Identity) -> anyhow::Result<Endpoint> {
+    Ok(Endpoint {
+        instance: identity
+            .instance
+            .parse()
+            .context("the supervisor's instance")?,
+        generation: identity.generation,
+        oldest: identity.oldest,
+    })
+}
+
+fn scheduler(name: &str) -> anyhow::Result<&'static guywire_sched::Native> {
+    guywire_sched::native(name).with_context(|| {
+        let known: Vec<&str> = guywire_sched::NATIVE
+            .iter()
+            .map(|native| native.name)
+            .collect();
+        format!(
+            "there is no scheduler {name:?}; there are {}",
+            known.join(", ")
+        )
+    })
+}
+
+/// Adds a session to a snapshot: the other end's name, and the links' names by path.
+fn report_session(
+    status: &mut WorkerStatus,
+    name: &str,
+    session: &SessionHandle,
+    link: impl Fn(u8) -> String,
+) {
+    use guywire_control::worker::{PathState, PathStatus};
+    let counts = session.counts();
+    status.flows += counts.flows;
+    status.flows_opened += counts.opened;
+    status.flows_reset += counts.reset;
+    status.memory_bytes += counts.held;
+    let path = |report: PathReport| PathStatus {
+        session: name.to_owned(),
+        link: link(report.path),
+        state: match report.state {
+            guywire_flow::PathState::Up => PathState::Up,
+            guywire_flow::PathState::Stale => PathState::Stale,
+            guywire_flow::PathState::Down => PathState::Down,
+            guywire_flow::PathState::Withdrawn => PathState::Withdrawn,
+        },
+        srtt_us: u64::try_from(report.srtt.as_micros()).unwrap_or(u64::MAX),
+        rate_bps: report.rate.saturating_mul(8),
+        subflows: u32::try_from(report.subflows).unwrap_or(u32::MAX),
+        sent_bytes: report.sent,
+        received_bytes: report.received,
+    };
+    status.paths.extend(session.paths().into_iter().map(path));
+}
