@@ -7,9 +7,9 @@ use netlink_packet_netfilter::nftables::{InetHookNumber, TableFlags};
 
 use super::batch::{Batch, HookAt, KeyType};
 use super::expr::{
-    ACK, CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_STATUS_SNAT, FIN, Proto, RST, SYN, TCP, UDP,
+    ACK, CT_ESTABLISHED, CT_INVALID, CT_NEW, CT_STATUS_SNAT, Expr, FIN, Proto, RST, SYN, TCP, UDP,
     Verdict, came_by, counter, ct_state, ct_status, ct_status_without, destination_behind,
-    destination_in, destination_is_local, destination_port, leaves_by, masquerade,
+    destination_in, destination_is_local, destination_port, family, leaves_by, masquerade,
     reject_port_unreachable, reject_with_reset, set_mark, socket_is_transparent, tcp_flags,
     tcp_flags_not, tproxy, transport, verdict,
 };
@@ -89,16 +89,35 @@ pub(super) fn capture(rules: &CaptureRules) -> Batch {
     batch
 }
 
+/// The sets of destinations that are left alone.
+const LEFT_ALONE: [(Proto, &str); 4] = [
+    (Proto::V4, "private4"),
+    (Proto::V4, "bypass4"),
+    (Proto::V6, "private6"),
+    (Proto::V6, "bypass6"),
+];
+
 /// Rules that leave a packet alone return; the last two take what is left.
 fn capture_chain(batch: &mut Batch, rules: &CaptureRules) {
-    const CHAIN: &str = "capture";
-    let from_lan = || [came_by("lan"), transport(TCP)].concat();
-    batch.chain(CHAIN, CAPTURE);
+    batch.chain(CAPTURE_CHAIN, CAPTURE);
+    keep_known_connections(batch, rules.mark);
+    leave_alone(batch);
+    bring_to_listeners(batch, rules);
+}
+
+const CAPTURE_CHAIN: &str = "capture";
+
+fn lan_tcp() -> Vec<Expr> {
+    [came_by("lan"), transport(TCP)].concat()
+}
+
+/// Connections stay what they were when they began, whatever the rules say now.
+fn keep_known_connections(batch: &mut Batch, mark: u32) {
     batch.rule(
-        CHAIN,
+        CAPTURE_CHAIN,
         "connections that were forwarded before go on so",
         &[
-            from_lan(),
+            lan_tcp(),
             ct_status(CT_STATUS_SNAT),
             verdict(Verdict::Return),
         ],
@@ -106,46 +125,49 @@ fn capture_chain(batch: &mut Batch, rules: &CaptureRules) {
     // A SYN goes on to tproxy, which lets it take the place of a socket in
     // TIME_WAIT; everything else saves the lookups below.
     batch.rule(
-        CHAIN,
+        CAPTURE_CHAIN,
         "packets of captured connections",
         &[
-            from_lan(),
+            lan_tcp(),
             tcp_flags_not(SYN | ACK, SYN),
             socket_is_transparent(),
-            set_mark(rules.mark),
+            set_mark(mark),
             verdict(Verdict::Accept),
         ],
     );
-    for (proto, set) in [
-        (Proto::V4, "private4"),
-        (Proto::V4, "bypass4"),
-        (Proto::V6, "private6"),
-        (Proto::V6, "bypass6"),
-    ] {
+}
+
+/// What never is captured.
+fn leave_alone(batch: &mut Batch) {
+    for (proto, set) in LEFT_ALONE {
         batch.rule(
-            CHAIN,
+            CAPTURE_CHAIN,
             "destinations that are left alone",
             &[
-                from_lan(),
+                lan_tcp(),
                 destination_in(proto, set),
                 verdict(Verdict::Return),
             ],
         );
     }
     batch.rule(
-        CHAIN,
+        CAPTURE_CHAIN,
         "this host itself",
-        &[from_lan(), destination_is_local(), verdict(Verdict::Return)],
+        &[lan_tcp(), destination_is_local(), verdict(Verdict::Return)],
     );
     batch.rule(
-        CHAIN,
+        CAPTURE_CHAIN,
         "one LAN to another",
         &[
-            from_lan(),
+            lan_tcp(),
             destination_behind("lan"),
             verdict(Verdict::Return),
         ],
     );
+}
+
+/// What is left goes to the listeners.
+fn bring_to_listeners(batch: &mut Batch, rules: &CaptureRules) {
     // The mark comes after tproxy, which ends the rule when nobody listens:
     // the other order would mark packets into a black hole.
     let (v4, v6) = (Ipv4Addr::LOCALHOST.octets(), Ipv6Addr::LOCALHOST.octets());
@@ -154,11 +176,11 @@ fn capture_chain(batch: &mut Batch, rules: &CaptureRules) {
         (Proto::V6, v6.as_slice(), rules.port6),
     ] {
         batch.rule(
-            CHAIN,
+            CAPTURE_CHAIN,
             "to the listener, if there is one",
             &[
-                from_lan(),
-                super::expr::family(proto),
+                lan_tcp(),
+                family(proto),
                 tproxy(proto, address, port),
                 set_mark(rules.mark),
                 verdict(Verdict::Accept),
@@ -172,12 +194,7 @@ fn quic_chain(batch: &mut Batch) {
     const CHAIN: &str = "quic";
     let quic = || [came_by("lan"), transport(UDP), destination_port(443)].concat();
     batch.chain(CHAIN, FORWARD);
-    for (proto, set) in [
-        (Proto::V4, "private4"),
-        (Proto::V4, "bypass4"),
-        (Proto::V6, "private6"),
-        (Proto::V6, "bypass6"),
-    ] {
+    for (proto, set) in LEFT_ALONE {
         batch.rule(
             CHAIN,
             "destinations that are left alone",
