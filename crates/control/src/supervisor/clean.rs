@@ -18,10 +18,10 @@ use crate::store::files;
 /// A router runs with this run directory, or the kernel refuses.
 pub async fn clean(run_dir: &Path) -> Result<Vec<String>, SupervisorError> {
     let mut removed = Vec::new();
-    let claim = run_dir
-        .is_dir()
-        .then(|| Claim::take(run_dir, ROUTER_ROLE))
-        .transpose()?;
+    let claim = match run_dir.is_dir() {
+        true => Some(Claim::take(run_dir, ROUTER_ROLE).await?),
+        false => None,
+    };
     let _namespace = match &claim {
         Some(_) => None,
         None => Some(NamespaceLock::take()?),

@@ -4,14 +4,16 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use guywire_transport::enrol::HostPort;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::keeper::{Event, Keeper};
-use super::lock::{NamespaceLock, RunLock};
+use super::lock::{LockError, NamespaceLock, RunLock};
 use super::process::{self, WorkerCommand};
 use super::socket::{Access, ControlSocket, socket_path};
 use super::status::{Board, State, WorkerProcess};
@@ -21,6 +23,9 @@ use crate::worker::{FromWorker, ToWorker};
 
 /// Where the kernel looks last when memory runs out (-1000 to 1000): without its supervisor a router is lost.
 const OOM_SCORE: &str = "-500";
+
+/// How long a supervisor that was told to stop may take: its worker's patience, and a second for the rules.
+const STOPPING: Duration = Duration::from_secs(3);
 
 /// Something the supervisor's loop has to act on.
 #[derive(Debug)]
@@ -51,13 +56,15 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Takes the lock of the run directory, a router that of the network namespace too, and ends the worker that a killed supervisor left behind: it holds the
-    /// listeners, and the capture table cannot be replaced while it lives.
-    pub(super) fn take(run_dir: &Path, role: &'static str) -> Result<Self, SupervisorError> {
+    /// Takes the lock of the run directory, a router that of the network namespace too, and ends the worker that a
+    /// killed supervisor left behind: it holds the listeners, and the capture table cannot be replaced while it lives.
+    /// Waits a little for a supervisor that is just stopping.
+    pub(super) async fn take(run_dir: &Path, role: &'static str) -> Result<Self, SupervisorError> {
         files::private_dir(run_dir)?;
-        let _lock = RunLock::take(run_dir, role)?;
+        let deadline = Instant::now() + STOPPING;
+        let _lock = patiently(deadline, || RunLock::take(run_dir, role)).await?;
         let _namespace = match role {
-            ROUTER_ROLE => Some(NamespaceLock::take()?),
+            ROUTER_ROLE => Some(patiently(deadline, NamespaceLock::take).await?),
             _ => None,
         };
         // Only root may; what cannot be helped is no reason not to start.
@@ -76,6 +83,23 @@ impl Claim {
             _namespace,
             ended,
         })
+    }
+}
+
+/// Tries until nobody else has the lock or the deadline is over.
+async fn patiently<T>(
+    deadline: Instant,
+    take: impl Fn() -> Result<T, LockError>,
+) -> Result<T, LockError> {
+    loop {
+        match take() {
+            Err(LockError::Held { .. } | LockError::Namespace { .. })
+                if Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            result => return result,
+        }
     }
 }
 

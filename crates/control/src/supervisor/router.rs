@@ -57,7 +57,7 @@ pub async fn run_router(
     worker: WorkerCommand,
 ) -> Result<(), SupervisorError> {
     let key = router_key(&config.state_dir)?;
-    let _claim = Claim::take(&config.run_dir, ROUTER_ROLE)?;
+    let _claim = Claim::take(&config.run_dir, ROUTER_ROLE).await?;
     let netlink = Netlink::new()?;
     for leftover in remove_rules(&netlink).await? {
         tracing::warn!("removed what an earlier router left behind: {leftover}");

@@ -33,7 +33,7 @@ pub async fn run_server(
     worker: WorkerCommand,
 ) -> Result<(), SupervisorError> {
     let store = ServerStore::open(&config.state_dir)?;
-    let _claim = Claim::take(&config.run_dir, SERVER_ROLE)?;
+    let _claim = Claim::take(&config.run_dir, SERVER_ROLE).await?;
     let listeners = listen(&config.listen)?;
     let inviting = Some((store.clone(), config.address.clone()));
     let frame = Frame::open(&config.run_dir, SERVER_ROLE, SERVER_ROLE, worker, inviting)?;
