@@ -174,11 +174,32 @@ impl fmt::Display for LabStatus {
         }
         for (name, status) in [("router", &self.router), ("server", &self.server)] {
             if let Some(status) = status {
-                writeln!(f, "\n{name}\n  {status}")?;
+                writeln!(
+                    f,
+                    "\n{name}: {} flows; more by `guywire lab exec --name {} {name} -- guywire {name} status`",
+                    status["flows"], self.name
+                )?;
+                show_paths(f, status)?;
             }
         }
         Ok(())
     }
+}
+
+/// The paths in what a supervisor says, a line each.
+fn show_paths(f: &mut fmt::Formatter<'_>, status: &serde_json::Value) -> fmt::Result {
+    for path in status["paths"].as_array().into_iter().flatten() {
+        let word = |key: &str| path[key].as_str().unwrap_or("?").to_owned();
+        let round_trip = path["srtt_us"].as_f64().unwrap_or(0.0) / 1e3;
+        writeln!(
+            f,
+            "  {:<6}  {:<10}  {round_trip:.1} ms, {} connections",
+            word("link"),
+            word("state"),
+            path["subflows"],
+        )?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for LinkStatus {

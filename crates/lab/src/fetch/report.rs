@@ -61,6 +61,8 @@ pub struct FetchReport {
     pub address: Option<String>,
     /// Congestion control of this end's socket.
     pub congestion: Option<String>,
+    /// Congestion control of the socket that answered, if the server says so.
+    pub server_congestion: Option<String>,
     /// How it ended.
     pub ending: Ending,
     /// What went wrong, if something did.
@@ -115,7 +117,11 @@ impl fmt::Display for FetchReport {
         let unknown = "unknown".to_owned();
         let address = self.address.as_ref().unwrap_or(&unknown);
         let congestion = self.congestion.as_ref().unwrap_or(&unknown);
-        write!(f, "to {address}, congestion control {congestion}")?;
+        let server = self.server_congestion.as_ref().unwrap_or(&unknown);
+        write!(
+            f,
+            "to {address}, congestion control {congestion} here, {server} there"
+        )?;
         if let Some(digest) = &self.sha256 {
             let verdict = match self.identical {
                 Some(true) => "as the server says",
@@ -265,6 +271,7 @@ mod tests {
             url: "http://internet/bytes/10".into(),
             address: None,
             congestion: None,
+            server_congestion: None,
             ending,
             error: (!ending.is_success()).then(|| "it broke".into()),
             bytes: 10,

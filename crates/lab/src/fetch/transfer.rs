@@ -19,7 +19,7 @@ use super::report::{Ending, FetchReport};
 use super::{FetchOptions, Progress};
 use crate::internet::body::{ContentBody, Produced};
 use crate::internet::content::{Content, hex};
-use crate::internet::http::SinkReport;
+use crate::internet::http::{CONGESTION, SinkReport};
 use crate::measure::{GapReport, Meter, SAMPLE, goodput};
 
 /// The longest answer read that is not the body being measured.
@@ -71,6 +71,7 @@ async fn receive(
         no_body(),
     );
     let response = respond(&mut connection, request, options.patience).await?;
+    report.server_congestion = congestion_of(&response);
     let mut body = response.into_body();
     let mut quiet_since = begin;
     let mut next_mark = SAMPLE;
@@ -173,6 +174,7 @@ async fn send(
             Err(_) => seen = watch(&produced, seen, begin, options.patience, progress)?,
         }
     };
+    report.server_congestion = congestion_of(&response);
     let answer = read_answer(accept(response)?, options.patience).await?;
     serde_json::from_slice(&answer).map_err(|error| Failure {
         ending: Ending::Failed,
@@ -264,6 +266,11 @@ fn accept(response: Response<Incoming>) -> Result<Response<Incoming>, Failure> {
     }
 }
 
+fn congestion_of(response: &Response<Incoming>) -> Option<String> {
+    let name = response.headers().get(CONGESTION)?.to_str().ok()?;
+    Some(name.to_owned())
+}
+
 async fn read_answer(response: Response<Incoming>, patience: Duration) -> Result<Vec<u8>, Failure> {
     let mut body = http_body_util::Limited::new(response.into_body(), MAX_ANSWER);
     let mut answer = Vec::new();
@@ -329,6 +336,7 @@ fn blank(options: &FetchOptions) -> FetchReport {
         url: options.target.url(),
         address: None,
         congestion: None,
+        server_congestion: None,
         ending: Ending::Failed,
         error: None,
         bytes: 0,

@@ -8,6 +8,7 @@
 //! | `POST /sink[?samples]` | JSON [`SinkReport`] of what was uploaded |
 //! | `GET /ip` | the address and port the request came from |
 //!
+//! Every answer names the congestion control of the server's socket.
 //! A body's SHA-256 is a question of its own, not a header: it would have to
 //! be computed before the first byte is sent.
 
@@ -17,9 +18,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use guywire_net::tcp::congestion_control;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +33,9 @@ use super::body::ContentBody;
 use super::content::{Content, MAX_BYTES, MAX_HASHED, hex};
 use crate::measure::{GapReport, Meter};
 use crate::spec::Rate;
+
+/// Header that names the congestion control of the server's socket.
+pub const CONGESTION: HeaderName = HeaderName::from_static("x-congestion-control");
 
 /// Most bytes the server keeps buffered for one connection.
 const BUFFER: usize = 128 * 1024;
@@ -82,9 +87,17 @@ pub async fn serve(listener: TcpListener, content: Arc<Content>) {
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, content: Arc<Content>) {
+    let congestion = congestion_control(&stream).ok();
+    let congestion = congestion.and_then(|name| HeaderValue::try_from(name).ok());
     let service = service_fn(move |request| {
-        let content = content.clone();
-        async move { Ok::<_, Infallible>(answer(request, peer, content).await) }
+        let (content, congestion) = (content.clone(), congestion.clone());
+        async move {
+            let mut answer = answer(request, peer, content).await;
+            answer
+                .headers_mut()
+                .extend(congestion.map(|name| (CONGESTION, name)));
+            Ok::<_, Infallible>(answer)
+        }
     });
     // A client that goes away in the middle is not worth a word.
     let _ = hyper::server::conn::http1::Builder::new()

@@ -169,10 +169,11 @@ async fn perform(
         alone.push(one_alone(place, &times, &link, screen).await?);
     }
     let (download, cut) = bonded_download(place, &times, screen).await?;
-    let upload = bonded_upload(place, &times, screen).await?;
-    screen.finish();
     let steady = &download.samples[..download.samples.len().min(samples_in(times.cut))];
     let bonded_mbps = goodput(steady, times.cut, times.download_skip) / 1e6;
+    screen.note("one download, bonded, before the cut", bonded_mbps);
+    let upload = bonded_upload(place, &times, screen).await?;
+    screen.finish();
     Ok(StoryResult::new(
         alone,
         bonded_mbps,
@@ -205,7 +206,7 @@ async fn one_alone(
         name: link.name.clone(),
         spec: link.spec.clone(),
         mbps: report.goodput_mbps,
-        congestion: report.congestion,
+        congestion: report.server_congestion,
     })
 }
 

@@ -17,7 +17,7 @@ pub struct AloneResult {
     pub spec: String,
     /// What one plain TCP connection got of it past Guywire, in Mbit/s.
     pub mbps: f64,
-    /// Congestion control of the client's socket.
+    /// Congestion control of the web server's socket, which sent.
     pub congestion: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub struct StoryResult {
     pub cut: CutResult,
     /// Whether every byte of every bonded transfer was the right one.
     pub identical: bool,
-    /// Congestion control of the client's sockets.
+    /// Congestion control of the web server's and the client's sockets.
     pub congestion: Option<String>,
     /// The scheduler asked for; the router's own default if none was.
     pub scheduler: Option<String>,
@@ -84,7 +84,7 @@ impl StoryResult {
                 used_again_after: cut.used_after.map(|after| after.as_secs_f64()),
             },
             identical: download.identical == Some(true) && upload.identical == Some(true),
-            congestion: download.congestion.clone(),
+            congestion: download.server_congestion.clone(),
             scheduler,
         }
     }
@@ -150,7 +150,7 @@ impl fmt::Display for StoryResult {
         let unknown = "unknown".to_owned();
         write!(
             f,
-            "congestion control of the client: {}",
+            "congestion control: {}",
             self.congestion.as_ref().unwrap_or(&unknown)
         )
     }

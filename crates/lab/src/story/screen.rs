@@ -18,8 +18,11 @@ const LINE: Duration = Duration::from_secs(2);
 /// Widest bar, in characters.
 const WIDEST: usize = 48;
 
-/// Characters of a line that are no bar.
-const BESIDE: usize = 40;
+/// Most characters of what a link is like.
+const WORDS: usize = 32;
+
+/// Characters of a line that are neither that nor the bar.
+const BESIDE: usize = 20;
 
 /// Eighths of a character, for the end of a bar.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
@@ -131,31 +134,27 @@ impl Screen {
 
     fn block(&mut self, what: &str, watch: &Watch) -> String {
         let nominal: f64 = watch.links.iter().map(nominal_mbps).sum();
-        self.scale = self.scale.max(nominal).max(watch.client_mbps);
-        let width = columns().saturating_sub(BESIDE).clamp(8, WIDEST);
-        let mut block = format!("\n  {what}, {:.1} s\n\n", watch.elapsed.as_secs_f64());
+        self.scale = self.scale.max(nominal).max(watch.total.mbps);
+        let mut rows: Vec<(&str, &str, f64)> = Vec::new();
         for (link, mbps) in watch.links.iter().zip(&watch.link_mbps) {
-            let state = if link.state == "up" {
-                link.spec.as_str()
-            } else {
-                link.state.as_str()
-            };
-            self.row(&mut block, &link.name, state, *mbps, width);
+            rows.push((&link.name, words(link), *mbps));
         }
-        self.row(
-            &mut block,
-            "client",
-            "one TCP connection",
-            watch.client_mbps,
-            width,
-        );
+        let total = &watch.total;
+        rows.push((total.name, total.what, total.mbps));
+        let words = rows
+            .iter()
+            .map(|(_, words, _)| words.len())
+            .max()
+            .unwrap_or(0)
+            .min(WORDS);
+        let width = columns().saturating_sub(words + BESIDE).clamp(8, WIDEST);
+        let mut block = format!("\n  {what}, {:.1} s\n\n", watch.elapsed.as_secs_f64());
+        for (name, text, mbps) in rows {
+            let bar = bar(mbps / self.scale, width);
+            // Writing to a string cannot fail.
+            let _ = writeln!(block, "  {name:<6} {text:<words$.words$} {mbps:>6.1} {bar}");
+        }
         block
-    }
-
-    fn row(&self, block: &mut String, name: &str, words: &str, mbps: f64, width: usize) {
-        let bar = bar(mbps / self.scale, width);
-        let words: String = words.chars().take(20).collect();
-        let _ = writeln!(block, "  {name:<6} {words:<20} {mbps:>6.1} {bar}");
     }
 
     fn write(&mut self, text: &str) {
@@ -181,8 +180,21 @@ fn plain_line(what: &str, watch: &Watch) -> String {
         };
         let _ = write!(line, "  {}{state} {mbps:.1}", link.name);
     }
-    let _ = writeln!(line, "  client {:.1} Mbit/s", watch.client_mbps);
+    let _ = writeln!(
+        line,
+        "  {} {:.1} Mbit/s",
+        watch.total.name, watch.total.mbps
+    );
     line
+}
+
+/// What a link is like, or what is wrong with it.
+fn words(link: &LinkStatus) -> &str {
+    if link.state == "up" {
+        &link.spec
+    } else {
+        &link.state
+    }
 }
 
 /// What a link should carry; nothing is known of plain ones and of traces.

@@ -33,14 +33,24 @@ pub(super) struct Watch {
     pub(super) elapsed: Duration,
     /// When this was seen.
     pub(super) now: Instant,
-    /// What the client moves, in Mbit/s.
-    pub(super) client_mbps: f64,
+    /// What all of it comes to.
+    pub(super) total: Total,
     /// The links.
     pub(super) links: Vec<LinkStatus>,
     /// What each link carries in the transfer's direction, in Mbit/s.
     pub(super) link_mbps: Vec<f64>,
     /// The same, in bytes since the lab began.
     pub(super) link_bytes: Vec<u64>,
+}
+
+/// What a transfer comes to at one moment.
+pub(super) struct Total {
+    /// Who sees it.
+    pub(super) name: &'static str,
+    /// What is seen.
+    pub(super) what: &'static str,
+    /// How much, in Mbit/s.
+    pub(super) mbps: f64,
 }
 
 impl Transfer {
@@ -144,17 +154,31 @@ impl Recent {
         let (then, bytes, before) = &self.looks[0];
         let seconds = now.saturating_duration_since(*then).as_secs_f64().max(1e-3);
         let mbps = |now: u64, before: u64| now.saturating_sub(before) as f64 * 8e-6 / seconds;
+        let link_mbps: Vec<f64> = link_bytes
+            .iter()
+            .zip(before)
+            .map(|(now, before)| mbps(*now, *before))
+            .collect();
+        // An upload's client only knows what it handed to buffers on the way.
+        let total = match upload {
+            false => Total {
+                name: "client",
+                what: "one TCP connection",
+                mbps: mbps(self.progress.bytes, *bytes),
+            },
+            true => Total {
+                name: "sum",
+                what: "all links",
+                mbps: link_mbps.iter().sum(),
+            },
+        };
         Watch {
             elapsed: Duration::from_secs_f64(self.progress.elapsed.max(0.0)),
             now,
-            client_mbps: mbps(self.progress.bytes, *bytes),
-            link_mbps: link_bytes
-                .iter()
-                .zip(before)
-                .map(|(now, before)| mbps(*now, *before))
-                .collect(),
-            link_bytes,
+            total,
             links,
+            link_mbps,
+            link_bytes,
         }
     }
 }
