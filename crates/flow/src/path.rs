@@ -17,6 +17,8 @@ use guywire_sched::Time;
 /// After so long without a byte a stale path is down, and a fresh subflow is tried. Shorter outages
 /// keep the old one, which is quicker than a handshake.
 pub(crate) const DOWN_AFTER: Duration = Duration::from_millis(500);
+/// How long an old subflow that makes progress again waits for a fresh one.
+const FRESH_WITHIN: Duration = Duration::from_secs(3);
 /// Between two attempts to reach the server on a path that is down.
 const DIAL_EVERY: Duration = Duration::from_millis(250);
 /// The same, once it has been down for [`DIAL_PATIENCE`].
@@ -61,6 +63,8 @@ pub(crate) struct Path {
     pub(crate) withdrawn: bool,
     /// Since when this end holds it stale.
     pub(crate) alarm: Option<Time>,
+    /// When it first made progress after it was down.
+    revived: Option<Time>,
     /// Since when the other end holds it stale.
     pub(crate) told: Option<Time>,
     /// Since when it has had no subflow.
@@ -80,6 +84,7 @@ impl Path {
             backup,
             withdrawn: false,
             alarm: None,
+            revived: None,
             told: None,
             bare_since: Some(now),
             last_notice: None,
@@ -107,6 +112,26 @@ impl Path {
     /// Whether new data may go there.
     pub(crate) fn is_up(&self) -> bool {
         !self.withdrawn && self.bare_since.is_none() && self.stale_since().is_none()
+    }
+
+    /// An old subflow makes progress. Returns whether the path is stale and to be trusted again. One that
+    /// was down waits for a fresh subflow: the old one has a window of one segment, and sends first
+    /// what was repeated long ago. Only if none comes is the old one good enough.
+    pub(crate) fn progressed(&mut self, now: Time) -> bool {
+        match self.alarm {
+            None => false,
+            Some(since) if now.since(since) < DOWN_AFTER => true,
+            Some(_) => {
+                let revived = *self.revived.get_or_insert(now);
+                now.since(revived) >= FRESH_WITHIN
+            }
+        }
+    }
+
+    /// Returns whether there was an alarm.
+    pub(crate) fn end_alarm(&mut self) -> bool {
+        self.revived = None;
+        self.alarm.take().is_some()
     }
 
     pub(crate) fn stale_since(&self) -> Option<Time> {

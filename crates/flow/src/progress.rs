@@ -10,6 +10,9 @@ use guywire_sched::Time;
 
 /// The least time without progress that counts as overdue; 30 ms gave false alarms.
 const BASE: Duration = Duration::from_millis(50);
+/// With fewer segments in flight acknowledgements come in clumps, a round trip apart, and the gaps of busier
+/// times say nothing: so it is in BBR's PROBE_RTT, which keeps four.
+const FEW: u32 = 8;
 /// How much history the longest gap is taken from before it may shorten the threshold.
 const HISTORY: Duration = Duration::from_secs(1);
 
@@ -112,12 +115,18 @@ impl Progress {
         self.busy_since.is_some()
     }
 
-    /// When what is in flight becomes overdue, if nothing moves before; `None` while idle.
-    pub(crate) fn overdue_at(&self, srtt: Duration, rttvar: Duration) -> Option<Time> {
+    /// When what is in flight, `unacked` segments, becomes overdue, if nothing moves before; `None`
+    /// while idle.
+    pub(crate) fn overdue_at(
+        &self,
+        srtt: Duration,
+        rttvar: Duration,
+        unacked: u32,
+    ) -> Option<Time> {
         let busy_since = self.busy_since?;
         let by_round_trip = srtt + 4 * rttvar + BASE;
         let busy_for = self.moved.since(busy_since);
-        let threshold = if busy_for < HISTORY.max(srtt) {
+        let threshold = if unacked < FEW || busy_for < HISTORY.max(srtt) {
             by_round_trip
         } else {
             by_round_trip.min(BASE.max(3 * self.gaps[0].max(self.gaps[1])))
@@ -140,13 +149,13 @@ mod tests {
     #[test]
     fn without_history_the_round_trip_decides() {
         let mut progress = Progress::new(at(0), 0, 0);
-        assert_eq!(progress.overdue_at(RTT, VAR), None);
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), None);
         progress.wrote(at(100));
-        assert_eq!(progress.overdue_at(RTT, VAR), Some(at(210)));
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), Some(at(210)));
         progress.observe(at(150), 3, 3_000, true);
-        assert_eq!(progress.overdue_at(RTT, VAR), Some(at(260)));
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), Some(at(260)));
         progress.observe(at(160), 4, 4_000, false);
-        assert_eq!(progress.overdue_at(RTT, VAR), None);
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), None);
     }
 
     #[test]
@@ -155,7 +164,7 @@ mod tests {
         progress.wrote(at(0));
         progress.observe(at(10), 1, 1_000, true);
         progress.observe(at(510), 1, 1_000, true);
-        assert_eq!(progress.overdue_at(RTT, VAR), Some(at(490 + 110)));
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), Some(at(490 + 110)));
     }
 
     #[test]
@@ -165,11 +174,12 @@ mod tests {
         for ms in 1..1_500 {
             progress.observe(at(ms), ms, ms, true);
         }
-        assert_eq!(progress.overdue_at(RTT, VAR), Some(at(1_499 + 50)));
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), Some(at(1_499 + 50)));
         for ms in 1_500..1_529 {
             progress.observe(at(ms), 1_499, 1_499, true);
         }
+        assert_eq!(progress.overdue_at(RTT, VAR, 4), Some(at(1_499 + 110)));
         progress.observe(at(1_529), 2_000, 2_000, true);
-        assert_eq!(progress.overdue_at(RTT, VAR), Some(at(1_529 + 90)));
+        assert_eq!(progress.overdue_at(RTT, VAR, 100), Some(at(1_529 + 90)));
     }
 }

@@ -5,14 +5,15 @@
 //! ends, its flows are reset, and the next one begins with the subflow that brought the news.
 
 use std::collections::BTreeMap;
+use std::mem::Discriminant;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use guywire_flow::{Config, SessionReason, Side};
+use guywire_flow::{Config, PathState, SessionReason, Side};
 use guywire_sched::Native;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::dial::{DialError, DialOptions, TcpOptions, dial};
 use crate::hello::{
@@ -62,7 +63,7 @@ pub struct Link {
 /// What a person should know of.
 #[derive(Debug)]
 pub enum RouterNews {
-    /// An attempt on a link failed; told once for each distinct text.
+    /// An attempt on a link failed; told when the kind of failure changes.
     DialFailed {
         /// The link.
         link: String,
@@ -95,8 +96,10 @@ struct LinkState {
     link: Link,
     /// How many dials were begun: families and addresses take turns.
     attempts: usize,
-    /// The last failure, so that the same one is told once.
-    failure: Option<String>,
+    /// What kind of failure the last attempt was, so that it is told once and not with every attempt.
+    failure: Option<Discriminant<AttemptError>>,
+    /// Attempts that are under way give up: one has succeeded.
+    enough: Arc<Notify>,
 }
 
 /// Why no subflow came about.
@@ -112,6 +115,8 @@ enum AttemptError {
     Hello(#[from] HelloError),
     #[error("another router with the same key has taken over")]
     Superseded,
+    #[error("another attempt has succeeded")]
+    Enough,
 }
 
 impl Router {
@@ -169,6 +174,7 @@ impl Router {
                     link,
                     attempts: 0,
                     failure: None,
+                    enough: Arc::default(),
                 },
             );
             session.with(|session, now| {
@@ -239,8 +245,14 @@ impl Router {
 
     /// One attempt to open a subflow for a session; runs it if it succeeds.
     async fn attempt(self, session: SessionHandle, path: u8) {
-        let bounded = tokio::time::timeout(2 * DIAL_BOUND, self.open_subflow(path)).await;
-        let opened = bounded.unwrap_or_else(|_| {
+        let Some(enough) = self.lock().links.get(&path).map(|link| link.enough.clone()) else {
+            return session.with(|session, now| session.dial_failed(now, path));
+        };
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(2 * DIAL_BOUND, self.open_subflow(path)) => opened,
+            () = enough.notified() => Ok(Err(AttemptError::Enough)),
+        };
+        let opened = opened.unwrap_or_else(|_| {
             Err(AttemptError::Hello(HelloError::TimedOut {
                 peer: "server",
                 bound: 2 * DIAL_BOUND,
@@ -251,7 +263,15 @@ impl Router {
                 if let Some(link) = self.lock().links.get_mut(&path) {
                     link.failure = None;
                 }
+                if session.with(|session, now| session.path_state(now, path))
+                    == Some(PathState::Down)
+                {
+                    enough.notify_waiters();
+                }
                 session.run_subflow(path, stream).await;
+            }
+            Err(AttemptError::Enough) => {
+                session.with(|session, now| session.dial_failed(now, path));
             }
             Err(error) => {
                 session.with(|session, now| session.dial_failed(now, path));
@@ -265,10 +285,10 @@ impl Router {
         let Some(link) = state.links.get_mut(&path) else {
             return;
         };
-        let text = error.to_string();
-        if link.failure.as_ref() != Some(&text) {
-            link.failure = Some(text.clone());
+        let kind = std::mem::discriminant(error);
+        if link.failure.replace(kind) != Some(kind) {
             let link = link.link.attributes.name.to_string();
+            let text = error.to_string();
             let _ = self.0.news.send(RouterNews::DialFailed { link, text });
         }
     }

@@ -67,6 +67,11 @@ pub(crate) async fn run(
         Ok(info) => info,
         Err(error) => return error.into(),
     };
+    let addresses = (
+        stream.get_ref().0.local_addr(),
+        stream.get_ref().0.peer_addr(),
+    );
+    tracing::debug!(subflow = id.0, path, ?addresses, "subflow joined");
     session.with(|session, now| session.subflow_joined(now, id, path, info));
     let mut task = Task {
         session,

@@ -57,7 +57,7 @@ impl Session {
             .or_insert_with(|| Path::new(false, now));
         path.dials = path.dials.saturating_sub(1);
         let was_down = path.state(now) == PathState::Down;
-        let had_alarm = path.alarm.take().is_some();
+        let had_alarm = path.end_alarm();
         path.told = None;
         path.pinged = None;
         path.last_heard = now;
@@ -104,7 +104,7 @@ impl Session {
         let left = self.subflows.values().any(|s| s.path == subflow.path);
         if let Some(path) = self.paths.get_mut(&subflow.path).filter(|_| !left) {
             path.bare_since = Some(now);
-            path.alarm = None;
+            path.end_alarm();
             path.told = None;
             self.path_changed(now, subflow.path);
         }
@@ -164,9 +164,11 @@ impl Session {
     /// Whether what the subflow carries is overdue, and what follows.
     fn judge(&mut self, now: Time, id: SubflowId) {
         let overdue = |subflow: &Subflow| {
-            let at = subflow
-                .progress
-                .overdue_at(subflow.info.srtt, subflow.info.rttvar);
+            let at = subflow.progress.overdue_at(
+                subflow.info.srtt,
+                subflow.info.rttvar,
+                subflow.info.unacked,
+            );
             at.is_some_and(|at| at <= now)
         };
         let Some(subflow) = self.subflows.get(&id).filter(|s| overdue(s)) else {
@@ -225,9 +227,10 @@ impl Session {
         let Some(path) = self.paths.get_mut(&id) else {
             return;
         };
-        if path.alarm.take().is_none() {
+        if !path.progressed(now) {
             return;
         }
+        path.end_alarm();
         self.tell_path(id, PathNotice::Up);
         self.trust_path(now, id);
     }
@@ -470,6 +473,11 @@ impl Session {
         self.unpark();
         self.fill_pools(now);
         self.pump(now);
+    }
+
+    /// The state of a path, if there is such a path.
+    pub fn path_state(&self, now: Time, id: u8) -> Option<PathState> {
+        Some(self.paths.get(&id)?.state(now))
     }
 
     /// What is known of every path.
