@@ -7,7 +7,7 @@
 //!   the time by which the slow one would deliver later, the slow one stays idle. At a window of
 //!   2 MB this gave 144 instead of 102 Mbit/s over 100/20 + 50/60 + 20/120; a large window never
 //!   triggers it;
-//! - *a hold for short flows*: until [`SHORT_FLOW`] bytes were sent, a slower subflow is used only
+//! - *a hold for short flows*: until 1 MiB was sent, a slower subflow is used only
 //!   when what waits would keep the fastest busy for longer than the difference.
 //!
 //! **Typical use.** Everything. **When it hurts.** A flow that must not feel a link loss at all wants

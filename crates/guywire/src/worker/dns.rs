@@ -113,7 +113,10 @@ pub(super) async fn serve(flow: FlowHandle, resolvers: &[SocketAddr]) {
         while let Some(question) = messages.next().await? {
             match resolve(&question, resolvers).await {
                 Some(answer) => messages.send(&answer).await?,
-                None => return Ok(flow.reset(FlowReason::TimedOut)),
+                None => {
+                    flow.reset(FlowReason::TimedOut);
+                    return Err(Gone);
+                }
             }
         }
         flow.finish()
