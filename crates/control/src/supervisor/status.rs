@@ -50,6 +50,8 @@ pub struct Status {
     pub scheduler: String,
     /// Bytes in the worker's buffers.
     pub memory_bytes: u64,
+    /// Bytes of flows that were sent more than once, in the sessions of the moment.
+    pub repeated_bytes: u64,
     /// What a person should know of, newest last.
     pub incidents: Vec<Incident>,
 }
@@ -136,6 +138,7 @@ impl Board {
             flows_reset: 0,
             scheduler: String::new(),
             memory_bytes: 0,
+            repeated_bytes: 0,
             incidents: vec![],
         };
         Self {
@@ -181,6 +184,7 @@ impl Board {
         status.flows_reset = report.flows_reset;
         status.scheduler = report.scheduler;
         status.memory_bytes = report.memory_bytes;
+        status.repeated_bytes = report.repeated_bytes;
     }
 
     /// The worker is gone, and so is all that it reported.

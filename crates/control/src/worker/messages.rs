@@ -240,6 +240,9 @@ pub struct WorkerStatus {
     pub scheduler: String,
     /// Bytes held in the buffers of all sessions.
     pub memory_bytes: u64,
+    /// Bytes of flows that this end sent more than once, in the sessions of the moment.
+    #[serde(default)]
+    pub repeated_bytes: u64,
 }
 
 /// A path of a session.

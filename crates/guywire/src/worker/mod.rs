@@ -195,6 +195,7 @@ fn report_session(
     status.flows_opened += counts.opened;
     status.flows_reset += counts.reset;
     status.memory_bytes += counts.held;
+    status.repeated_bytes += counts.repeated;
     let path = |report: PathReport| PathStatus {
         session: name.to_owned(),
         link: link(report.path),
