@@ -13,6 +13,9 @@ pub const SAMPLE: Duration = Duration::from_millis(100);
 /// Most samples kept (an hour); later bytes count in the last one.
 const MAX_SAMPLES: usize = 36_000;
 
+/// Most pauses listed; later ones are left out.
+const MAX_GAPS: usize = 100_000;
+
 /// A pause between two reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -52,6 +55,9 @@ pub struct Meter {
     /// The last read, or the stop; from the start.
     last: Duration,
     longest: Option<Gap>,
+    /// Pauses of this length or more are listed.
+    listed: Option<Duration>,
+    gaps: Vec<Gap>,
     samples: Vec<u64>,
 }
 
@@ -64,8 +70,16 @@ impl Meter {
             first: None,
             last: Duration::ZERO,
             longest: None,
+            listed: None,
+            gaps: Vec::new(),
             samples: Vec::new(),
         }
+    }
+
+    /// Lists every pause of at least this length too.
+    pub fn listing(mut self, least: Option<Duration>) -> Meter {
+        self.listed = least;
+        self
     }
 
     /// `bytes` were read at `now`.
@@ -106,6 +120,11 @@ impl Meter {
         self.longest
     }
 
+    /// The pauses listed, in their order.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
     /// Bytes per [`SAMPLE`] since the start; the last one may be cut short.
     pub fn samples(&self) -> &[u64] {
         &self.samples
@@ -119,12 +138,18 @@ impl Meter {
 
     fn advance(&mut self, at: Duration) {
         if self.first.is_some() {
-            let length = at.saturating_sub(self.last);
-            if self.longest.is_none_or(|longest| length > longest.length) {
-                self.longest = Some(Gap {
-                    at: self.last,
-                    length,
-                });
+            let gap = Gap {
+                at: self.last,
+                length: at.saturating_sub(self.last),
+            };
+            if self
+                .longest
+                .is_none_or(|longest| gap.length > longest.length)
+            {
+                self.longest = Some(gap);
+            }
+            if self.listed.is_some_and(|least| gap.length >= least) && self.gaps.len() < MAX_GAPS {
+                self.gaps.push(gap);
             }
         }
         self.last = self.last.max(at);
@@ -176,6 +201,21 @@ mod tests {
             length: Duration::from_millis(70),
         };
         assert_eq!(meter.longest_gap(), Some(gap));
+    }
+
+    #[test]
+    fn lists_the_pauses_that_matter() {
+        let start = Instant::now();
+        let mut meter = Meter::start(start).listing(Some(Duration::from_millis(20)));
+        for ms in [0, 10, 40, 45, 65] {
+            meter.record(start + Duration::from_millis(ms), 1);
+        }
+        let lengths: Vec<u128> = meter
+            .gaps()
+            .iter()
+            .map(|gap| gap.length.as_millis())
+            .collect();
+        assert_eq!(lengths, [30, 20]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ fn options(address: SocketAddr, path: &str) -> FetchOptions {
         upload: None,
         limit: None,
         patience: PATIENCE,
+        gaps: None,
+        mptcp: false,
         verify: true,
     }
 }

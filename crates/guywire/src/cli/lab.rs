@@ -164,6 +164,12 @@ struct Fetch {
     /// Do not ask the server what the bytes should be
     #[arg(long)]
     no_verify: bool,
+    /// List every pause of at least this many seconds
+    #[arg(long, value_parser = seconds, value_name = "SECONDS")]
+    gaps: Option<Duration>,
+    /// Connect by the kernel's MPTCP
+    #[arg(long)]
+    mptcp: bool,
     /// Use IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     ipv4: bool,
@@ -331,6 +337,8 @@ fn transfer(fetch: Fetch) -> Result<ExitCode> {
         upload: fetch.upload,
         limit: fetch.limit,
         patience: fetch.patience,
+        gaps: fetch.gaps,
+        mptcp: fetch.mptcp,
         verify: !fetch.no_verify,
     };
     let runtime = runtime()?;

@@ -12,8 +12,11 @@ use http_body_util::combinators::BoxBody;
 use hyper::Uri;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+
+use super::FetchOptions;
 
 /// What to ask, and whom.
 #[derive(Clone, Debug)]
@@ -118,13 +121,17 @@ pub(super) struct Connection {
     pub(super) congestion: Option<String>,
 }
 
-/// Resolves, connects to the first address that accepts within `patience`,
-/// and starts HTTP on it. The connection lives as long as its sender.
-pub(super) async fn connect(
-    target: &Target,
-    family: Family,
-    patience: Duration,
-) -> io::Result<Connection> {
+/// Resolves, connects to the first address that accepts within the options'
+/// patience, and starts HTTP on it. The connection lives as long as its sender.
+pub(super) async fn connect(options: &FetchOptions) -> io::Result<Connection> {
+    let FetchOptions {
+        target,
+        family,
+        patience,
+        mptcp,
+        ..
+    } = options;
+    let patience: Duration = *patience;
     let resolved = timeout(
         patience,
         tokio::net::lookup_host((target.host.as_str(), target.port)),
@@ -142,13 +149,26 @@ pub(super) async fn connect(
         format!("{} has no address of that family", target.host),
     );
     for address in resolved.filter(|address| family.takes(address)) {
-        match timeout(patience, TcpStream::connect(address)).await {
+        match timeout(patience, dial(address, *mptcp)).await {
             Ok(Ok(stream)) => return start(stream, address).await,
             Ok(Err(error)) => failure = io::Error::new(error.kind(), format!("{address}: {error}")),
             Err(_) => failure = timed_out("connecting to", &address.to_string()),
         }
     }
     Err(failure)
+}
+
+/// Connects, by TCP or by the kernel's own MPTCP.
+async fn dial(address: SocketAddr, mptcp: bool) -> io::Result<TcpStream> {
+    if !mptcp {
+        return TcpStream::connect(address).await;
+    }
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP))?;
+    socket.set_nonblocking(true)?;
+    TcpSocket::from_std_stream(socket.into())
+        .connect(address)
+        .await
 }
 
 async fn start(stream: TcpStream, address: SocketAddr) -> io::Result<Connection> {

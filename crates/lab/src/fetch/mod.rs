@@ -42,6 +42,10 @@ pub struct FetchOptions {
     pub limit: Option<u64>,
     /// Give up when nothing happens for this long.
     pub patience: Duration,
+    /// Report every pause of at least this length, not only the longest; of downloads.
+    pub gaps: Option<Duration>,
+    /// Connect by the kernel's MPTCP: the rival that Guywire is measured against.
+    pub mptcp: bool,
     /// Compare with the SHA-256 that the server knows.
     pub verify: bool,
 }

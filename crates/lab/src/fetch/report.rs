@@ -57,6 +57,9 @@ impl fmt::Display for Ending {
 pub struct FetchReport {
     /// What was asked for.
     pub url: String,
+    /// When it began, in seconds since 1970 by the machine's clock.
+    #[serde(default)]
+    pub began_unix: f64,
     /// The address and port that answered.
     pub address: Option<String>,
     /// Congestion control of this end's socket.
@@ -79,6 +82,9 @@ pub struct FetchReport {
     pub goodput_mbps: f64,
     /// The longest pause after the first byte.
     pub longest_gap: GapReport,
+    /// Every pause of the length asked for or more, if that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<GapReport>,
     /// SHA-256 of the body, in hexadecimal.
     pub sha256: Option<String>,
     /// Whether that is the hash the server states; unknown if it states none.
@@ -269,6 +275,7 @@ mod tests {
     fn report(ending: Ending, seconds: f64, identical: Option<bool>) -> FetchReport {
         FetchReport {
             url: "http://internet/bytes/10".into(),
+            began_unix: 0.0,
             address: None,
             congestion: None,
             server_congestion: None,
@@ -280,6 +287,7 @@ mod tests {
             skip_seconds: 0.0,
             goodput_mbps: 0.0,
             longest_gap: GapReport::default(),
+            gaps: Vec::new(),
             sha256: None,
             identical,
             samples: Vec::new(),

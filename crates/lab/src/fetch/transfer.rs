@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -36,7 +36,7 @@ pub(super) async fn download(
     options: &FetchOptions,
     mut progress: impl FnMut(Progress),
 ) -> FetchReport {
-    let mut meter = Meter::start(Instant::now());
+    let mut meter = Meter::start(Instant::now()).listing(options.gaps);
     let mut hasher = Sha256::new();
     let mut report = blank(options);
     let outcome = receive(options, &mut report, &mut meter, &mut hasher, &mut progress).await;
@@ -45,6 +45,7 @@ pub(super) async fn download(
     report.first_byte_seconds = meter.first().map(|first| first.as_secs_f64());
     report.goodput_mbps = meter.goodput(options.skip) / 1e6;
     report.longest_gap = meter.longest_gap().into();
+    report.gaps = meter.gaps().iter().map(|gap| Some(*gap).into()).collect();
     report.samples = meter.samples().to_vec();
     report.sha256 = Some(hex(&hasher.finalize()));
     conclude(&mut report, outcome);
@@ -206,9 +207,7 @@ fn watch(
 }
 
 async fn open(options: &FetchOptions, report: &mut FetchReport) -> Result<Connection, Failure> {
-    let connection = connect(&options.target, options.family, options.patience)
-        .await
-        .map_err(|error| failure(&error))?;
+    let connection = connect(options).await.map_err(|error| failure(&error))?;
     report.address = Some(connection.address.to_string());
     report.congestion = connection.congestion.clone();
     Ok(connection)
@@ -217,9 +216,7 @@ async fn open(options: &FetchOptions, report: &mut FetchReport) -> Result<Connec
 /// What the server says about the first `bytes` of the stream; `None` when it
 /// does not know or cannot be reached.
 async fn stated_hash(options: &FetchOptions, bytes: u64) -> Option<String> {
-    let mut connection = connect(&options.target, options.family, options.patience)
-        .await
-        .ok()?;
+    let mut connection = connect(options).await.ok()?;
     let request = request(
         &options.target,
         Method::GET,
@@ -331,9 +328,16 @@ fn conclude(report: &mut FetchReport, outcome: Result<Ending, Failure>) {
     }
 }
 
+/// Seconds since 1970 by the machine's clock.
+fn unix_now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
 fn blank(options: &FetchOptions) -> FetchReport {
     FetchReport {
         url: options.target.url(),
+        began_unix: unix_now(),
         address: None,
         congestion: None,
         server_congestion: None,
@@ -345,6 +349,7 @@ fn blank(options: &FetchOptions) -> FetchReport {
         skip_seconds: options.skip.as_secs_f64(),
         goodput_mbps: 0.0,
         longest_gap: GapReport::default(),
+        gaps: Vec::new(),
         sha256: None,
         identical: None,
         samples: Vec::new(),

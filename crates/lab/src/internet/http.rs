@@ -6,6 +6,7 @@
 //! | `GET /bytes/N[?rate=R]` | the first N bytes of the stream in [`Content`], at most R (`5mbit`) |
 //! | `GET /sha256/N` | the SHA-256 of those N bytes, in hexadecimal, as text |
 //! | `POST /sink[?samples]` | JSON [`SinkReport`] of what was uploaded |
+//! | `GET /hold/S` | nothing for S seconds (at most 600), then a word of text |
 //! | `GET /ip` | the address and port the request came from |
 //!
 //! Every answer names the congestion control of the server's socket.
@@ -41,7 +42,10 @@ pub const CONGESTION: HeaderName = HeaderName::from_static("x-congestion-control
 const BUFFER: usize = 128 * 1024;
 
 /// Connections served at once; more wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 2_000;
+const MAX_CONNECTIONS: usize = 12_000;
+
+/// The longest that `/hold` holds, in seconds.
+const MAX_HOLD: u64 = 600;
 
 /// How long a client may take to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,6 +123,9 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, content: Arc<Conte
     if let (Some(number), true) = (path.strip_prefix("/sha256/"), reading) {
         return sha256(number, content).await;
     }
+    if let (Some(number), true) = (path.strip_prefix("/hold/"), reading) {
+        return hold(number).await;
+    }
     match path.as_str() {
         "/sink" if writing => sink(request.into_body(), query == "samples").await,
         "/" if reading => text(StatusCode::OK, HELP),
@@ -134,6 +141,7 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, content: Arc<Conte
 const HELP: &str = "\
 GET  /bytes/N[?rate=R]  the first N bytes of a fixed pseudo-random stream, paced to R (5mbit)
 GET  /sha256/N          the SHA-256 of those N bytes
+GET  /hold/S            nothing for S seconds, then a word
 POST /sink[?samples]    upload; answers {bytes, sha256, seconds, longest_gap}
 GET  /ip                the address your request came from
 ";
@@ -173,6 +181,19 @@ async fn sha256(number: &str, content: Arc<Content>) -> Answer {
             Ok(digest) => text(StatusCode::OK, format!("{digest}\n")),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "hashing failed\n"),
         },
+    }
+}
+
+async fn hold(number: &str) -> Answer {
+    match number.parse() {
+        Ok(seconds) if seconds <= MAX_HOLD => {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            text(StatusCode::OK, "held\n")
+        }
+        _ => text(
+            StatusCode::BAD_REQUEST,
+            format!("{number:?} is not a number of seconds from 0 to {MAX_HOLD}\n"),
+        ),
     }
 }
 

@@ -18,11 +18,15 @@ use self::content::Content;
 /// Port of the web server, on every address, IPv4 and IPv6.
 const HTTP_PORT: u16 = 80;
 
+/// Port of the web server for clients that use the kernel's MPTCP; only where
+/// the kernel has it.
+const MPTCP_PORT: u16 = 8080;
+
 /// Port of the name server, on the addresses it is given.
 const DNS_PORT: u16 = 53;
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1_024;
+const BACKLOG: i32 = 4_096;
 
 /// Why the internet host could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -57,31 +61,33 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> Result<(), InternetError> {
     let any = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, HTTP_PORT, 0, 0));
-    let web = listen(any)?;
+    let web = listen(any, Protocol::TCP)?;
+    let rival = listen(SocketAddr::new(any.ip(), MPTCP_PORT), Protocol::MPTCP);
     let mut sockets = Vec::new();
     let mut listeners = Vec::new();
     for &address in dns {
         let address = SocketAddr::new(address, DNS_PORT);
         let failed = |reason| InternetError::Listen { address, reason };
         sockets.push(UdpSocket::bind(address).await.map_err(failed)?);
-        listeners.push(listen(address)?);
+        listeners.push(listen(address, Protocol::TCP)?);
     }
     let mut names = dns::server(hosts, sockets, listeners)?;
     ready();
-    tokio::spawn(http::serve(web, Arc::new(Content::new())));
+    let content = Arc::new(Content::new());
+    tokio::spawn(http::serve(web, content.clone()));
+    if let Ok(rival) = rival {
+        tokio::spawn(http::serve(rival, content));
+    }
     names.block_until_done().await.map_err(InternetError::Dns)
 }
 
 /// A listener whose queue holds a burst of connections; the unspecified IPv6
 /// address serves IPv4 too.
-fn listen(address: SocketAddr) -> Result<TcpListener, InternetError> {
+fn listen(address: SocketAddr, protocol: Protocol) -> Result<TcpListener, InternetError> {
     let failed = |reason| InternetError::Listen { address, reason };
     let open = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(protocol))?;
         if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
             socket.set_only_v6(false)?;
         }
