@@ -19,6 +19,8 @@ pub(crate) struct ControlSender {
     next: u64,
     acked: u64,
     outstanding: BTreeMap<u64, Outstanding>,
+    /// The numbers of those without a carrier.
+    homeless: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -34,6 +36,7 @@ impl ControlSender {
     pub(crate) fn push(&mut self, control: Control) -> u64 {
         let number = self.next;
         self.next += 1;
+        self.homeless.insert(number);
         self.outstanding.insert(
             number,
             Outstanding {
@@ -50,18 +53,24 @@ impl ControlSender {
         self.outstanding.len() as u64 <= WINDOW / 2
     }
 
+    /// Whether so many records were never acknowledged that the other end must be at fault: nothing
+    /// is opened or answered any more when half of them are outstanding.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.outstanding.len() as u64 >= WINDOW / 4 * 3
+    }
+
     /// Records without a carrier: number and content.
     pub(crate) fn homeless(&self) -> impl Iterator<Item = (u64, &Control)> {
-        self.outstanding
+        self.homeless
             .iter()
-            .filter(|(_, outstanding)| outstanding.carrier.is_none())
-            .map(|(&number, outstanding)| (number, &outstanding.control))
+            .filter_map(|&number| Some((number, &self.outstanding.get(&number)?.control)))
     }
 
     pub(crate) fn assign(&mut self, number: u64, subflow: SubflowId) {
         if let Some(outstanding) = self.outstanding.get_mut(&number) {
             outstanding.carrier = Some(subflow);
             outstanding.sent = false;
+            self.homeless.remove(&number);
         }
     }
 
@@ -77,9 +86,10 @@ impl ControlSender {
 
     /// A subflow went stale or closed: what it carried has no carrier any more.
     pub(crate) fn abandon(&mut self, subflow: SubflowId) {
-        for outstanding in self.outstanding.values_mut() {
+        for (&number, outstanding) in &mut self.outstanding {
             if outstanding.carrier == Some(subflow) {
                 outstanding.carrier = None;
+                self.homeless.insert(number);
             }
         }
     }
@@ -91,6 +101,7 @@ impl ControlSender {
         }
         if number > self.acked {
             self.outstanding = self.outstanding.split_off(&number);
+            self.homeless = self.homeless.split_off(&number);
             self.acked = number;
         }
         Ok(())

@@ -31,7 +31,7 @@ pub mod varint;
 
 pub use credit::MIN_SHARE;
 pub use guywire_sched::{SubflowId, Time};
-pub use path::PathState;
+pub use path::{PathAttributes, PathState};
 pub use reason::{FlowReason, SessionReason};
 pub use record::Destination;
 pub use session::{Config, Event, Gone, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side};

@@ -17,6 +17,10 @@ use guywire_sched::Time;
 /// After so long without a byte a stale path is down, and a fresh subflow is tried. Shorter outages
 /// keep the old one, which is quicker than a handshake.
 pub(crate) const DOWN_AFTER: Duration = Duration::from_millis(500);
+/// A path that goes stale so soon after a fresh subflow joined has relapsed.
+const RELAPSE: Duration = Duration::from_secs(2);
+/// After so many relapses in a row the size of segments is suspected.
+const RELAPSES: u32 = 2;
 /// How long an old subflow that makes progress again waits for a fresh one.
 const FRESH_WITHIN: Duration = Duration::from_secs(3);
 /// Between two attempts to reach the server on a path that is down.
@@ -27,6 +31,8 @@ const DIAL_SELDOM: Duration = Duration::from_secs(1);
 const DIAL_PATIENCE: Duration = Duration::from_secs(30);
 /// Silence after which a path is pinged while flows are open.
 const PING_AFTER: Duration = Duration::from_millis(400);
+/// The same on a link that is paid by volume.
+const PING_METERED: Duration = Duration::from_secs(30);
 /// The same while no flow is open: keeps the entries of NATs, which hold TCP for minutes.
 const PING_IDLE: Duration = Duration::from_secs(25);
 /// The least time a PING has for its answer.
@@ -56,10 +62,19 @@ impl fmt::Display for PathState {
     }
 }
 
+/// What the router says of a path's link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathAttributes {
+    /// To be used only when nothing else is left.
+    pub backup: bool,
+    /// Paid by volume: probed seldom, and without connections in reserve.
+    pub metered: bool,
+}
+
 /// One path of a session.
 #[derive(Debug)]
 pub(crate) struct Path {
-    pub(crate) backup: bool,
+    pub(crate) attributes: PathAttributes,
     pub(crate) withdrawn: bool,
     /// Since when this end holds it stale.
     pub(crate) alarm: Option<Time>,
@@ -76,12 +91,18 @@ pub(crate) struct Path {
     pub(crate) dialled: Option<Time>,
     /// Dials under way.
     pub(crate) dials: u32,
+    /// When the last fresh subflow joined.
+    pub(crate) joined: Option<Time>,
+    /// How many times in a row it went stale right after a fresh subflow had joined.
+    pub(crate) relapses: u32,
+    /// Full-size segments are lost while small ones pass: fresh subflows use small ones.
+    pub(crate) small_segments: bool,
 }
 
 impl Path {
-    pub(crate) fn new(backup: bool, now: Time) -> Path {
+    pub(crate) fn new(attributes: PathAttributes, now: Time) -> Path {
         Path {
-            backup,
+            attributes,
             withdrawn: false,
             alarm: None,
             revived: None,
@@ -92,6 +113,9 @@ impl Path {
             pinged: None,
             dialled: None,
             dials: 0,
+            joined: None,
+            relapses: 0,
+            small_segments: false,
         }
     }
 
@@ -134,6 +158,14 @@ impl Path {
         self.alarm.take().is_some()
     }
 
+    /// It goes stale. A handshake passes and data does not, again and again: full-size segments are lost
+    /// somewhere, and nobody says so (a black hole in path MTU discovery, RFC 2923).
+    pub(crate) fn note_relapse(&mut self, now: Time) {
+        let fresh = self.joined.is_some_and(|at| now.since(at) < RELAPSE);
+        self.relapses = if fresh { self.relapses + 1 } else { 0 };
+        self.small_segments |= self.relapses >= RELAPSES;
+    }
+
     pub(crate) fn stale_since(&self) -> Option<Time> {
         match (self.alarm, self.told) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -168,6 +200,7 @@ impl Path {
         }
         Some(match self.pinged {
             Some(pinged) => pinged + round_trip.max(PONG_WITHIN),
+            None if self.attributes.metered => self.last_heard + PING_METERED,
             None if flows_open => self.last_heard + PING_AFTER,
             None => self.last_heard + PING_IDLE,
         })
@@ -184,7 +217,7 @@ mod tests {
 
     #[test]
     fn states_follow_the_evidence() {
-        let mut path = Path::new(false, at(0));
+        let mut path = Path::new(PathAttributes::default(), at(0));
         assert_eq!(path.state(at(1)), PathState::Down, "no subflow yet");
         path.bare_since = None;
         assert_eq!(path.state(at(1)), PathState::Up);

@@ -75,6 +75,8 @@ reasons! {
         ShuttingDown = 13, "the worker is shutting down";
         /// Data in crumbs that cost more memory than they carry.
         Crumbs = 14, "data in too many tiny records";
+        /// Data that differs from what arrived of the same bytes before.
+        Conflict = 15, "data that contradicts what arrived before";
     }
 }
 
@@ -103,5 +105,9 @@ reasons! {
         NoPath = 9, "no link was left for too long";
         /// The other end was started anew, and what it held is gone.
         Restarted = 10, "the other end was restarted";
+        /// Control records are never acknowledged.
+        ControlUnacked = 11, "control records that the other end never acknowledges";
+        /// Records that carry little, faster than any use of the protocol needs.
+        Flood = 12, "a flood of records that carry little";
     }
 }

@@ -1,19 +1,26 @@
 //! The receiving half of a flow: reassembly by data sequence number.
 //!
 //! What may arrive is bounded by the limit that was granted; what arrives beyond it, beyond the end,
-//! or in crumbs that cost more than they carry, is an offence with a reason.
+//! in crumbs that cost more than they carry, or with other content than what is held of the same
+//! bytes, is an offence with a reason. What was handed out already cannot be compared.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
 use bytes::{Buf, Bytes};
 
 use crate::reason::FlowReason;
 
-/// So many pieces may wait out of order whatever their size; beyond, they must carry
-/// [`BYTES_PER_PIECE`] on average, since each costs memory of its own.
-const FREE_PIECES: usize = 4_096;
+/// So many pieces may wait out of order whatever the window; beyond, one for each
+/// [`WINDOW_PER_PIECE`] bytes of it. A piece costs about 100 bytes of its own, so what is held never
+/// costs twice the window and 26 kB.
+const FREE_PIECES: usize = 256;
 /// See [`FREE_PIECES`].
-const BYTES_PER_PIECE: u64 = 256;
+const WINDOW_PER_PIECE: u64 = 128;
+/// Neighbours are joined up to this size, in bytes: a stream of crumbs costs what it carries.
+const JOINED: usize = 4_096;
+/// Pieces below this are joined with those before them when they are in order.
+const SMALL: usize = 1_024;
 
 /// The receiving half of a flow.
 #[derive(Debug, Default)]
@@ -26,8 +33,11 @@ pub(crate) struct RecvHalf {
     consumed: u64,
     /// Bytes below this number may arrive.
     limit: u64,
-    ready: VecDeque<Bytes>,
-    early: BTreeMap<u64, Bytes>,
+    /// In order and not handed out: pieces with the number of their first byte.
+    ready: VecDeque<(u64, Bytes)>,
+    /// The youngest bytes in order, while they come in small pieces.
+    tail: Vec<u8>,
+    early: BTreeMap<u64, Vec<u8>>,
     early_bytes: u64,
     end: Option<u64>,
 }
@@ -83,7 +93,7 @@ impl RecvHalf {
     }
 
     pub(crate) fn is_readable(&self) -> bool {
-        !self.ready.is_empty() || self.is_drained()
+        self.taken < self.cumulative || self.is_drained()
     }
 
     /// Learns where the direction ends.
@@ -108,11 +118,45 @@ impl RecvHalf {
         if self.end.is_some_and(|last| end > last) {
             return Err(FlowReason::BadEnd);
         }
+        if !self.agrees(dsn, bytes) {
+            return Err(FlowReason::Conflict);
+        }
         let new = self.insert_missing(dsn, end, bytes);
-        if self.early.len() > FREE_PIECES + (self.early_bytes / BYTES_PER_PIECE) as usize {
+        let window = self.limit - self.consumed;
+        if self.early.len() > FREE_PIECES + (window / WINDOW_PER_PIECE) as usize {
             return Err(FlowReason::Crumbs);
         }
         Ok(new > 0)
+    }
+
+    /// Whether the bytes are the same as those that are held of them.
+    fn agrees(&self, dsn: u64, bytes: &[u8]) -> bool {
+        let end = dsn + bytes.len() as u64;
+        let ends = |start: u64, held: &[u8]| start + held.len() as u64;
+        let first = self
+            .ready
+            .partition_point(|(start, piece)| ends(*start, piece) <= dsn);
+        let in_order = self
+            .ready
+            .range(first..)
+            .map(|(start, held)| (*start, &held[..]));
+        let tail = (self.cumulative - self.tail.len() as u64, &self.tail[..]);
+        let before = self.early.range(..=dsn).next_back();
+        let behind = self.early.range(dsn..end);
+        let early = before
+            .into_iter()
+            .chain(behind)
+            .map(|(start, held)| (*start, &held[..]));
+        in_order
+            .take_while(|(start, _)| *start < end)
+            .chain([tail])
+            .chain(early)
+            .all(|(start, held)| {
+                let (from, upto) = (start.max(dsn), ends(start, held).min(end));
+                from >= upto
+                    || held[(from - start) as usize..(upto - start) as usize]
+                        == bytes[(from - dsn) as usize..(upto - dsn) as usize]
+            })
     }
 
     /// Stores the parts of `dsn..end` that are missing; returns their length.
@@ -134,7 +178,7 @@ impl RecvHalf {
                 .map_or(end, |(&start, _)| start);
             let upto = next.min(end);
             let part = &bytes[(at - dsn) as usize..(upto - dsn) as usize];
-            self.store(at, Bytes::copy_from_slice(part));
+            self.store(at, part);
             new += upto - at;
             // What was early may have come in order with it.
             at = upto.max(self.cumulative);
@@ -142,33 +186,92 @@ impl RecvHalf {
         new
     }
 
-    fn store(&mut self, dsn: u64, bytes: Bytes) {
+    fn store(&mut self, dsn: u64, bytes: &[u8]) {
         if dsn != self.cumulative {
             self.early_bytes += bytes.len() as u64;
-            self.early.insert(dsn, bytes);
-            return;
+            return self.store_early(dsn, bytes);
         }
-        self.cumulative += bytes.len() as u64;
-        self.ready.push_back(bytes);
+        match bytes.len() < SMALL {
+            true => self.append_small(bytes),
+            false => self.append(Bytes::copy_from_slice(bytes)),
+        }
         while let Some(entry) = self.early.first_entry() {
             if *entry.key() != self.cumulative {
                 break;
             }
             let bytes = entry.remove();
             self.early_bytes -= bytes.len() as u64;
-            self.cumulative += bytes.len() as u64;
-            self.ready.push_back(bytes);
+            match bytes.len() < SMALL {
+                true => self.append_small(&bytes),
+                false => self.append(bytes.into()),
+            }
+        }
+    }
+
+    /// Joins small pieces with their neighbours.
+    fn store_early(&mut self, dsn: u64, bytes: &[u8]) {
+        let before = self.early.range_mut(..dsn).next_back();
+        let joins = |(start, held): &(&u64, &mut Vec<u8>)| {
+            **start + held.len() as u64 == dsn && held.len() + bytes.len() <= JOINED
+        };
+        let start = match before.filter(joins) {
+            Some((&start, held)) => {
+                held.extend_from_slice(bytes);
+                start
+            }
+            None => {
+                self.early.insert(dsn, bytes.to_vec());
+                dsn
+            }
+        };
+        let behind = dsn + bytes.len() as u64;
+        let length = (behind - start) as usize;
+        if let Entry::Occupied(next) = self.early.entry(behind)
+            && length + next.get().len() <= JOINED
+        {
+            let next = next.remove();
+            if let Some(held) = self.early.get_mut(&start) {
+                held.extend_from_slice(&next);
+            }
+        }
+    }
+
+    fn append_small(&mut self, bytes: &[u8]) {
+        if self.tail.len() + bytes.len() > JOINED {
+            self.end_tail();
+        }
+        self.tail.extend_from_slice(bytes);
+        self.cumulative += bytes.len() as u64;
+    }
+
+    fn append(&mut self, bytes: Bytes) {
+        self.end_tail();
+        let length = bytes.len() as u64;
+        self.ready.push_back((self.cumulative, bytes));
+        self.cumulative += length;
+    }
+
+    /// What was gathered becomes a piece like any other.
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = Bytes::from(std::mem::take(&mut self.tail));
+            let start = self.cumulative - tail.len() as u64;
+            self.ready.push_back((start, tail));
         }
     }
 
     /// The next bytes in order, at most `max`; `None` if none have arrived.
     pub(crate) fn read(&mut self, max: usize) -> Option<Bytes> {
-        let front = self.ready.front_mut()?;
+        if self.ready.is_empty() {
+            self.end_tail();
+        }
+        let (start, front) = self.ready.front_mut()?;
         let bytes = if front.len() <= max {
-            self.ready.pop_front()?
+            self.ready.pop_front()?.1
         } else {
             let part = front.slice(..max);
             front.advance(max);
+            *start += max as u64;
             part
         };
         self.taken += bytes.len() as u64;
@@ -204,7 +307,48 @@ mod tests {
         let mut half = RecvHalf::new(1 << 20);
         let refused = (1..100_000).find_map(|n| half.insert(n * 2, b"x").err());
         assert_eq!(refused, Some(FlowReason::Crumbs));
-        assert!(half.early.len() < 4_200);
+        assert!(half.early.len() < 8_500);
+    }
+
+    #[test]
+    fn crumbs_side_by_side_cost_what_they_carry() {
+        const COUNT: u64 = 100_000;
+        let mut half = RecvHalf::new(1 << 20);
+        // Early ones forwards, then backwards, then those in order.
+        for dsn in (COUNT..2 * COUNT).chain((COUNT / 2..COUNT).rev()) {
+            assert_eq!(half.insert(dsn, b"x"), Ok(true));
+        }
+        assert!(half.early.len() < 100, "{}", half.early.len());
+        for dsn in 0..COUNT / 2 {
+            assert_eq!(half.insert(dsn, b"x"), Ok(true));
+        }
+        assert_eq!(half.cumulative(), 2 * COUNT);
+        assert!(half.ready.len() < 100, "{}", half.ready.len());
+    }
+
+    #[test]
+    fn other_content_is_noticed_while_the_bytes_are_held() {
+        let mut half = RecvHalf::new(1 << 20);
+        let big = vec![b'b'; 2 * SMALL];
+        half.insert(0, b"small").unwrap();
+        half.insert(5, &big).unwrap();
+        half.insert(5_000, b"early").unwrap();
+        // Where, what is said there now, and what is thought of it.
+        let table: [(u64, &[u8], Result<bool, FlowReason>); 8] = [
+            (0, b"small", Ok(false)),
+            (3, b"llbb", Ok(false)),
+            (4, b"x", Err(FlowReason::Conflict)),
+            (6, b"bbxb", Err(FlowReason::Conflict)),
+            (2_052, b"bnew", Ok(true)),
+            (2_054, b"old", Err(FlowReason::Conflict)),
+            (4_999, b"+early+", Ok(true)),
+            (4_998, b"++late", Err(FlowReason::Conflict)),
+        ];
+        for (dsn, bytes, expected) in table {
+            assert_eq!(half.insert(dsn, bytes), expected, "{dsn}");
+        }
+        while half.read(10).is_some() {}
+        assert_eq!(half.insert(0, b"other"), Ok(false), "it was handed out");
     }
 
     proptest! {

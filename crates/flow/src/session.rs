@@ -91,7 +91,12 @@ pub enum Event {
     },
     /// Router: try to open one more subflow on the path; report by [`Session::subflow_joined`] or
     /// [`Session::dial_failed`].
-    Dial(u8),
+    Dial {
+        /// The path.
+        path: u8,
+        /// Full-size segments seem to be lost on it: use small ones.
+        small_segments: bool,
+    },
     /// Reset the subflow's connection, then report [`Session::subflow_closed`].
     Close(SubflowId),
     /// A path changed its state.

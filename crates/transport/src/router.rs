@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use guywire_flow::{Config, PathState, SessionReason, Side};
+use guywire_flow::{Config, PathAttributes, PathState, SessionReason, Side};
 use guywire_sched::Native;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
@@ -25,6 +25,10 @@ use crate::tls::{ClientTls, ConnectError, TlsStream, connect};
 
 /// Each attempt to open a subflow is given up after this.
 const DIAL_BOUND: Duration = Duration::from_millis(1_500);
+
+/// TCP_MAXSEG for links that lose full-size segments: it fits the smallest packet every IPv6 link carries (1,280
+/// bytes, RFC 8200), with room for options.
+const SMALL_SEGMENT: u32 = 1_220;
 
 /// What a router is made with.
 #[derive(Clone)]
@@ -58,6 +62,15 @@ pub struct Link {
     pub present: bool,
     /// Which families it has addresses of.
     pub families: Families,
+}
+
+impl Link {
+    fn path_attributes(&self) -> PathAttributes {
+        PathAttributes {
+            backup: self.attributes.backup,
+            metered: self.attributes.metered,
+        }
+    }
 }
 
 /// What a person should know of.
@@ -163,7 +176,7 @@ impl Router {
             session.with(|session, now| session.withdraw_path(now, path));
         }
         for link in links {
-            let (path, present, backup) = (link.path, link.present, link.attributes.backup);
+            let (path, present, attributes) = (link.path, link.present, link.path_attributes());
             let renewed = |old: &LinkState| {
                 old.link.families != link.families || old.link.device != link.device
             };
@@ -182,7 +195,7 @@ impl Router {
                     session.withdraw_path(now, path);
                 }
                 if present {
-                    session.add_path(now, path, backup);
+                    session.add_path(now, path, attributes);
                 }
             });
         }
@@ -203,8 +216,9 @@ impl Router {
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(Request::Dial(path)) => {
-                        tokio::spawn(self.clone().attempt(session.clone(), path));
+                    Some(Request::Dial { path, small_segments }) => {
+                        let attempt = self.clone().attempt(session.clone(), path, small_segments);
+                        tokio::spawn(attempt);
                     }
                     // The server opens no flows.
                     Some(Request::Open { .. }) => {}
@@ -237,19 +251,19 @@ impl Router {
         state.session = session.clone();
         state.server = None;
         for link in state.links.values().filter(|link| link.link.present) {
-            let (path, backup) = (link.link.path, link.link.attributes.backup);
-            session.with(|session, now| session.add_path(now, path, backup));
+            let (path, attributes) = (link.link.path, link.link.path_attributes());
+            session.with(|session, now| session.add_path(now, path, attributes));
         }
         (session, requests)
     }
 
     /// One attempt to open a subflow for a session; runs it if it succeeds.
-    async fn attempt(self, session: SessionHandle, path: u8) {
+    async fn attempt(self, session: SessionHandle, path: u8, small_segments: bool) {
         let Some(enough) = self.lock().links.get(&path).map(|link| link.enough.clone()) else {
             return session.with(|session, now| session.dial_failed(now, path));
         };
         let opened = tokio::select! {
-            opened = tokio::time::timeout(2 * DIAL_BOUND, self.open_subflow(path)) => opened,
+            opened = tokio::time::timeout(2 * DIAL_BOUND, self.open_subflow(path, small_segments)) => opened,
             () = enough.notified() => Ok(Err(AttemptError::Enough)),
         };
         let opened = opened.unwrap_or_else(|_| {
@@ -293,13 +307,18 @@ impl Router {
         }
     }
 
-    async fn open_subflow(&self, path: u8) -> Result<(TlsStream, ServerHello), AttemptError> {
+    async fn open_subflow(
+        &self,
+        path: u8,
+        small_segments: bool,
+    ) -> Result<(TlsStream, ServerHello), AttemptError> {
         let (remote, link) = self.next_target(path).ok_or(AttemptError::NoAddress)?;
         let options = DialOptions {
             device: Some(link.device.clone()),
             source: None,
             tcp: TcpOptions {
                 congestion: link.congestion.clone(),
+                max_segment: small_segments.then_some(SMALL_SEGMENT),
                 rto_max: Some(Duration::from_secs(1)),
                 ..TcpOptions::default()
             },

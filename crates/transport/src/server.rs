@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use guywire_flow::record::{self, Control};
-use guywire_flow::{Config, Destination, SessionReason, Side};
+use guywire_flow::{Config, Destination, PathAttributes, SessionReason, Side};
 use guywire_sched::Native;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -248,10 +248,14 @@ impl Server {
             .entry((router, instance, generation))
             .or_insert_with(|| self.start_session());
         entry.links.insert(hello.path, hello.link.name.to_string());
-        let (path, backup) = (hello.path, hello.link.backup);
+        let attributes = PathAttributes {
+            backup: hello.link.backup,
+            metered: hello.link.metered,
+        };
+        let path = hello.path;
         entry
             .session
-            .with(|session, now| session.add_path(now, path, backup));
+            .with(|session, now| session.add_path(now, path, attributes));
         Some(entry.session.clone())
     }
 

@@ -27,7 +27,12 @@ pub enum Request {
         to: Destination,
     },
     /// Router: one more subflow is wanted on this path.
-    Dial(u8),
+    Dial {
+        /// The path.
+        path: u8,
+        /// Whether full-size segments seem to be lost on it.
+        small_segments: bool,
+    },
 }
 
 /// Counts of a session since it began.
@@ -148,7 +153,13 @@ impl SessionHandle {
                     let flow = self.register(state, flow);
                     self.request(Request::Open { flow, to });
                 }
-                Event::Dial(path) => self.request(Request::Dial(path)),
+                Event::Dial {
+                    path,
+                    small_segments,
+                } => self.request(Request::Dial {
+                    path,
+                    small_segments,
+                }),
                 Event::Path { path, state } => tracing::info!(path, %state, "path"),
                 Event::SchedulerResult { name, accepted } => {
                     tracing::info!(

@@ -56,8 +56,9 @@ impl Session {
             .filter(|flow| flow.send.scheduled().max(flow.recv.cumulative()) >= BUSY_BYTES)
             .take(MAX_SUBFLOWS_PER_PATH)
             .count();
-        let wanted = (1 + busy).clamp(2, MAX_SUBFLOWS_PER_PATH);
         for (&id, path) in self.paths.iter_mut().filter(|(_, path)| path.is_up()) {
+            let spare = usize::from(!path.attributes.metered);
+            let wanted = (1 + busy.max(spare)).min(MAX_SUBFLOWS_PER_PATH);
             let there = self
                 .subflows
                 .values()
@@ -70,7 +71,10 @@ impl Session {
                 }
                 path.dials += 1;
                 path.dialled = Some(now);
-                self.events.push_back(Event::Dial(id));
+                self.events.push_back(Event::Dial {
+                    path: id,
+                    small_segments: path.small_segments,
+                });
             }
         }
     }

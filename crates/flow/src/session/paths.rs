@@ -5,7 +5,7 @@ use std::time::Duration;
 use guywire_sched::{SubflowId, Time};
 
 use super::{Event, MAX_SUBFLOWS_PER_PATH, PathReport, Session, Side};
-use crate::path::{Path, PathState};
+use crate::path::{Path, PathAttributes, PathState};
 use crate::record::{Control, PathNotice};
 use crate::subflow::{Subflow, SubflowInfo, trunk};
 use crate::timer::Timer;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 impl Session {
     /// There is such a path. The router dials it; one that it had withdrawn is there again. The server
     /// learns of it by HELLO, of later changes by PATH_STATUS.
-    pub fn add_path(&mut self, now: Time, id: u8, backup: bool) {
+    pub fn add_path(&mut self, now: Time, id: u8, attributes: PathAttributes) {
         let known = self.paths.contains_key(&id);
         if known && self.config.side == Side::Server {
             return;
@@ -24,9 +24,9 @@ impl Session {
         let path = self
             .paths
             .entry(id)
-            .or_insert_with(|| Path::new(backup, now));
-        let changed = path.backup != backup;
-        path.backup = backup;
+            .or_insert_with(|| Path::new(attributes, now));
+        let changed = path.attributes != attributes;
+        path.attributes = attributes;
         if std::mem::replace(&mut path.withdrawn, false) || changed {
             path.dialled = None;
             self.tell_path(id, PathNotice::Up);
@@ -54,8 +54,12 @@ impl Session {
         let path = self
             .paths
             .entry(on)
-            .or_insert_with(|| Path::new(false, now));
+            .or_insert_with(|| Path::new(PathAttributes::default(), now));
         path.dials = path.dials.saturating_sub(1);
+        if self.config.side == Side::Server {
+            // The router uses it, whatever its notice says that is yet to come.
+            path.withdrawn = false;
+        }
         let was_down = path.state(now) == PathState::Down;
         let had_alarm = path.end_alarm();
         path.told = None;
@@ -71,6 +75,7 @@ impl Session {
             return;
         }
         path.bare_since = None;
+        path.joined = Some(now);
         self.timers.set(Timer::NoPath, None);
         self.subflows.insert(id, Subflow::new(on, info, now));
         if was_down {
@@ -216,6 +221,7 @@ impl Session {
             return;
         }
         path.alarm = Some(now);
+        path.note_relapse(now);
         path.pinged = None;
         self.abandon_path(now, id);
         self.tell_path(id, PathNotice::Stale);
@@ -268,8 +274,11 @@ impl Session {
         }
         path.last_notice = Some(number);
         if !router {
-            path.backup = backup;
+            path.attributes.backup = backup;
             path.withdrawn = notice == PathNotice::Withdrawn;
+        }
+        if notice == PathNotice::Stale && path.is_up() {
+            path.note_relapse(now);
         }
         let was_told = path.told;
         path.told = match notice {
@@ -279,6 +288,9 @@ impl Session {
         match notice {
             PathNotice::Up => self.trust_path(now, id),
             PathNotice::Stale | PathNotice::Withdrawn => {
+                if notice == PathNotice::Withdrawn {
+                    self.close_subflows(id, None);
+                }
                 self.abandon_path(now, id);
                 self.path_changed(now, id);
                 self.schedule_path(now, id);
@@ -296,7 +308,11 @@ impl Session {
             if path.dial_at(now).is_some_and(|at| at <= now) {
                 path.dialled = Some(now);
                 path.dials += 1;
-                self.events.push_back(Event::Dial(id));
+                let small_segments = path.small_segments;
+                self.events.push_back(Event::Dial {
+                    path: id,
+                    small_segments,
+                });
             }
         } else if path
             .ping_at(flows_open, round_trip)
@@ -377,7 +393,10 @@ impl Session {
     }
 
     fn tell_path(&mut self, path: u8, notice: PathNotice) {
-        let backup = self.paths.get(&path).is_some_and(|path| path.backup);
+        let backup = self
+            .paths
+            .get(&path)
+            .is_some_and(|path| path.attributes.backup);
         self.tell(Control::PathStatus {
             path,
             notice,
@@ -487,7 +506,7 @@ impl Session {
             PathReport {
                 path: id,
                 state: path.state(now),
-                backup: path.backup,
+                backup: path.attributes.backup,
                 srtt: of_path().next().map_or(Duration::ZERO, |s| s.info.srtt),
                 rate: of_path().map(|s| s.info.delivery_rate).sum(),
                 subflows: of_path().filter(|s| !s.closing).count(),

@@ -7,6 +7,10 @@ use crate::control::Taken;
 use crate::reason::{FlowReason, SessionReason};
 use crate::record::{Control, Destination, PathNotice, Record};
 
+/// A window that the other end grants counts no further than this, in bytes: what is sent and not
+/// acknowledged lies in our memory, whatever the other end claims to have.
+const MAX_SEND_WINDOW: u64 = 32 << 20;
+
 impl Session {
     /// A record arrived on a subflow.
     ///
@@ -104,6 +108,7 @@ impl Session {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
+        let window = window.min(MAX_SEND_WINDOW);
         match flow.send.acknowledge(cumulative, window) {
             Ok(relief) => {
                 flow.last_busy = now;
@@ -122,6 +127,12 @@ impl Session {
         number: u64,
         control: Control,
     ) -> Result<(), SessionReason> {
+        if !self.may_get(&control) {
+            return Err(SessionReason::WrongSide);
+        }
+        if self.sender.is_exhausted() {
+            return Err(SessionReason::ControlUnacked);
+        }
         match control {
             Control::Open { flow, to, window } => return self.handle_open(now, flow, to, window),
             Control::Opened { flow, window } => self.handle_opened(now, flow, window),
@@ -144,6 +155,17 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the other end may say such a thing to this side.
+    fn may_get(&self, control: &Control) -> bool {
+        match control {
+            Control::Open { .. } | Control::Scheduler { .. } => self.config.side == Side::Server,
+            Control::Opened { .. } | Control::Refused { .. } | Control::SchedulerResult { .. } => {
+                self.config.side == Side::Router
+            }
+            _ => true,
+        }
+    }
+
     fn handle_open(
         &mut self,
         now: Time,
@@ -151,7 +173,7 @@ impl Session {
         to: Destination,
         window: u64,
     ) -> Result<(), SessionReason> {
-        if self.config.side != Side::Server || id == 0 || !id.is_multiple_of(2) {
+        if id == 0 || !id.is_multiple_of(2) {
             return Err(SessionReason::WrongSide);
         }
         match self.opened.take(id / 2 - 1) {
@@ -159,12 +181,12 @@ impl Session {
             Taken::Repeated => return Ok(()),
             Taken::Overrun => return Err(SessionReason::FlowIdOverrun),
         }
-        if self.flows.len() as u64 >= self.credit.max_flows() {
+        if self.flows.len() as u64 >= self.credit.max_flows() || !self.sender.has_room() {
             let reason = FlowReason::TooMany;
             self.tell(Control::Refused { flow: id, reason });
             return Ok(());
         }
-        let mut flow = self.new_flow(now, window);
+        let mut flow = self.new_flow(now, window.min(MAX_SEND_WINDOW));
         flow.undecided = true;
         self.flows.insert(id, flow);
         self.start_lending(now);

@@ -203,7 +203,7 @@ impl Session {
                 rate: subflow.info.rate(),
                 queued: subflow.queued + subflow.owed,
                 room: subflow.room(),
-                backup: path.is_some_and(|path| path.backup),
+                backup: path.is_some_and(|path| path.attributes.backup),
                 stale: path.is_some_and(|path| path.stale_since().is_some()),
             };
             count += 1;
@@ -270,7 +270,7 @@ impl Session {
             (
                 !path.is_some_and(Path::is_up),
                 subflow.suspect,
-                path.is_some_and(|path| path.backup),
+                path.is_some_and(|path| path.attributes.backup),
                 subflow.info.srtt,
             )
         };

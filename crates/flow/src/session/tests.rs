@@ -122,6 +122,32 @@ fn a_slow_flow_with_copies_does_not_feel_a_loss() {
 }
 
 #[test]
+fn a_black_hole_for_large_segments_is_found_and_small_ones_used() {
+    let mut pair = pair(vec![link(50, 20), link(50, 40)], "default");
+    pair.links[0].black_hole = true;
+    let flow = pair.talk(100, 100 * MB);
+    pair.run_for(4_000);
+    let before = pair.talks[&flow].read[ROUTER];
+    pair.run_for(3_000);
+    let rate = (pair.talks[&flow].read[ROUTER] - before) as f64 * 8e-6 / 3.0;
+    assert!(rate > 70.0, "{rate} Mbit/s");
+    pair.finish_all(60);
+}
+
+#[test]
+fn the_only_link_may_be_withdrawn_and_come_back() {
+    let mut pair = pair(vec![link(50, 20)], "default");
+    pair.talk(MB, 20 * MB);
+    pair.run_for(1_000);
+    pair.ends[ROUTER].withdraw_path(pair.now, 0);
+    pair.links[0].gone = true;
+    pair.run_for(3_000);
+    pair.links[0].gone = false;
+    pair.ends[ROUTER].add_path(pair.now, 0, crate::PathAttributes::default());
+    pair.finish_all(60);
+}
+
+#[test]
 fn without_any_link_a_flow_waits_and_goes_on() {
     let mut pair = pair(three(), "default");
     let flow = pair.talk(5 * MB, 60 * MB);

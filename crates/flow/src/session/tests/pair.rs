@@ -15,9 +15,10 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::record::{self, Destination};
 use crate::session::{Config, Event, Read, Session, Side};
-use crate::{FlowReason, SubflowInfo};
+use crate::{FlowReason, PathAttributes, SubflowInfo};
 
 const SEGMENT: usize = 1448;
+const SMALL_SEGMENT: usize = 1208;
 const MIN_RTO: Duration = Duration::from_millis(200);
 pub(super) const ROUTER: usize = 0;
 pub(super) const SERVER: usize = 1;
@@ -30,6 +31,8 @@ pub(super) struct Link {
     pub(super) loss: f64,
     /// Nothing that the router (0) or the server (1) sends gets through.
     pub(super) silent: [bool; 2],
+    /// Full-size segments are lost, and nobody says so.
+    pub(super) black_hole: bool,
     /// Connections are refused and existing ones break at once.
     pub(super) gone: bool,
 }
@@ -40,6 +43,7 @@ pub(super) fn link(mbit: u64, rtt_ms: u64) -> Link {
         rtt: Duration::from_millis(rtt_ms),
         loss: 0.0,
         silent: [false; 2],
+        black_hole: false,
         gone: false,
     }
 }
@@ -61,6 +65,7 @@ struct Pipe {
 
 struct Wire {
     path: u8,
+    segment: usize,
     /// Pipes by sending side.
     pipes: [Pipe; 2],
     next_info: [Time; 2],
@@ -92,7 +97,7 @@ pub(super) struct Pair {
     /// When each direction of a link is free again, by sending side.
     link_free: Vec<[Time; 2]>,
     wires: BTreeMap<SubflowId, Wire>,
-    dials: VecDeque<(Time, u8)>,
+    dials: VecDeque<(Time, u8, bool)>,
     next_subflow: u32,
     pub(super) ends: [Session; 2],
     pub(super) talks: BTreeMap<u64, Talk>,
@@ -137,7 +142,7 @@ impl Pair {
             pair.ends[side].set_peer(memory[1 - side], 1_000);
         }
         for path in 0..pair.links.len() {
-            pair.ends[ROUTER].add_path(now, path as u8, false);
+            pair.ends[ROUTER].add_path(now, path as u8, PathAttributes::default());
         }
         pair
     }
@@ -204,7 +209,7 @@ impl Pair {
 
     fn next_time(&self) -> Option<Time> {
         let deadlines = self.ends.iter().filter_map(Session::next_deadline);
-        let dials = self.dials.iter().map(|&(at, _)| at);
+        let dials = self.dials.iter().map(|&(at, ..)| at);
         let wires = self.wires.iter().flat_map(|(&id, wire)| {
             (0..2).filter_map(move |side| {
                 let pipe = &wire.pipes[side];
@@ -238,8 +243,8 @@ impl Pair {
     }
 
     fn finish_dials(&mut self) {
-        while self.dials.front().is_some_and(|&(at, _)| at <= self.now) {
-            let Some((_, path)) = self.dials.pop_front() else {
+        while self.dials.front().is_some_and(|&(at, ..)| at <= self.now) {
+            let Some((_, path, small)) = self.dials.pop_front() else {
                 return;
             };
             let link = self.links[path as usize];
@@ -253,6 +258,7 @@ impl Pair {
                 id,
                 Wire {
                     path,
+                    segment: if small { SMALL_SEGMENT } else { SEGMENT },
                     pipes: Default::default(),
                     next_info: [self.now; 2],
                 },
@@ -339,12 +345,13 @@ impl Pair {
         };
         let link = self.links[wire.path as usize];
         let silent = link.silent[side];
+        let segment = wire.segment;
         let free = &mut self.link_free[wire.path as usize][side];
         let pipe = &mut wire.pipes[side];
         if let Some(at) = pipe.retry_at.filter(|&at| at <= now) {
             let _ = at;
             pipe.retry_at = None;
-            if silent {
+            if silent || link.black_hole {
                 pipe.rto = (pipe.rto * 2).min(Duration::from_secs(60));
                 pipe.retry_at = Some(now + pipe.rto);
             } else {
@@ -355,11 +362,12 @@ impl Pair {
         }
         // At most 2 ms of the link ahead: the rest is unsent.
         while *free < now + Duration::from_millis(2) && !pipe.notsent.is_empty() {
-            let count = pipe.notsent.len().min(SEGMENT);
+            let count = pipe.notsent.len().min(segment);
             let bytes: Vec<u8> = pipe.notsent.drain(..count).collect();
             let time = Duration::from_secs_f64(count as f64 / (link.mbit * 125_000.0));
             *free = (*free).max(now) + time;
             pipe.unacked += count;
+            let silent = silent || (link.black_hole && count > SMALL_SEGMENT);
             let stuck = pipe.flight.back().is_some_and(|(at, _)| at.is_none());
             if silent || stuck {
                 pipe.flight.push_back((None, bytes));
@@ -444,14 +452,17 @@ impl Pair {
                     talk.accepted = true;
                 }
             }
-            Event::Dial(path) => {
+            Event::Dial {
+                path,
+                small_segments,
+            } => {
                 let link = self.links[path as usize];
                 let took = if link.silent == [false; 2] {
                     link.rtt * 5 / 2
                 } else {
                     Duration::from_millis(1_500)
                 };
-                self.dials.push_back((now + took, path));
+                self.dials.push_back((now + took, path, small_segments));
                 self.dials.make_contiguous().sort();
             }
             Event::Close(id) => self.close(id),
