@@ -9,6 +9,8 @@ use guywire_sched::SubflowId;
 
 use crate::record::Control;
 
+mod audit;
+
 /// So many numbers may be outstanding beyond the lowest missing one. Control records are few: a flow
 /// has at most five.
 const WINDOW: u64 = 65_536;

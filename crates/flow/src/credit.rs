@@ -5,6 +5,8 @@
 //! for growth: a first helping at the start of a flow, more only while its reader keeps up. What was
 //! granted stays with the flow until its end, hence what is granted never exceeds the budget.
 
+mod audit;
+
 /// The smallest share of a flow in the reserve, in bytes; it sets how many flows are permitted.
 pub const MIN_SHARE: u64 = 4_096;
 /// The most a flow gets for growth at its start. Only flows that fill it grow beyond.
@@ -64,9 +66,59 @@ impl Credit {
     }
 }
 
+/// The budget of what a session sends and has no acknowledgement for. The other end's windows alone would let a
+/// hostile one fill our memory.
+///
+/// It is shaped like [`Credit`]: each flow may hold its share; what flows hold beyond their shares comes from the
+/// other half.
+#[derive(Clone, Debug)]
+pub(crate) struct SendBudget {
+    share: u64,
+    free: u64,
+}
+
+impl SendBudget {
+    pub(crate) fn new(memory: u64, max_flows: u64) -> SendBudget {
+        let credit = Credit::new(memory, max_flows);
+        SendBudget {
+            share: credit.share,
+            free: credit.growth_free,
+        }
+    }
+
+    /// What a flow that holds `held` bytes may take in addition. One that gets nothing holds its share at
+    /// least, so its own acknowledgements let it go on.
+    pub(crate) fn room(&self, held: u64) -> u64 {
+        self.share.saturating_sub(held) + self.free.min(MAX_GROWN)
+    }
+
+    /// A flow holds `after` bytes instead of `before`.
+    pub(crate) fn change(&mut self, before: u64, after: u64) {
+        let beyond = |held: u64| held.saturating_sub(self.share);
+        self.free = (self.free + beyond(before)).saturating_sub(beyond(after));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_for_sending_is_bounded_and_no_flow_starves() {
+        let mut budget = SendBudget::new(8 << 20, 1_024);
+        let mut held = [0; 1_024];
+        for flow in &mut held {
+            let room = budget.room(*flow);
+            assert!(room >= MIN_SHARE);
+            budget.change(*flow, *flow + room);
+            *flow += room;
+        }
+        assert!(held.iter().sum::<u64>() <= 8 << 20);
+        for flow in &mut held {
+            budget.change(*flow, 0);
+        }
+        assert_eq!(budget.free, 4 << 20);
+    }
 
     #[test]
     fn grants_never_exceed_the_budget() {

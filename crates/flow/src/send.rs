@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::{Buf, Bytes};
 use guywire_sched::SubflowId;
 
+mod audit;
+
 /// A piece of the flow's data, sent in one record; never cut again.
 #[derive(Debug)]
 struct Chunk {
@@ -116,12 +118,13 @@ impl SendHalf {
         self.scheduled
     }
 
-    pub(crate) fn acked(&self) -> u64 {
-        self.acked
-    }
-
     pub(crate) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Bytes in memory: written and not acknowledged.
+    pub(crate) fn held(&self) -> u64 {
+        self.written - self.acked
     }
 
     pub(crate) fn repeated(&self) -> u64 {

@@ -13,6 +13,7 @@
 //! | `acks` | acknowledges data, grants windows |
 //! | `paths` | judges paths, takes subflows in and out |
 //! | `lending` | gives busy flows subflows of their own |
+//! | `invariants` | what must hold of all this, for simulations |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,15 +22,17 @@ use guywire_sched::{Native, SubflowId, Time};
 use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
-use crate::credit::{Credit, MIN_SHARE};
+use crate::credit::{Credit, MIN_SHARE, SendBudget};
 use crate::flow::Flow;
 use crate::path::{Path, PathState};
 use crate::reason::{FlowReason, SessionReason};
 use crate::record::{Control, Destination};
+use crate::send::{AckOfUnsent, Relief};
 use crate::subflow::Subflow;
 use crate::timer::{Timer, Timers};
 
 mod acks;
+mod invariants;
 mod lending;
 mod paths;
 mod records;
@@ -169,6 +172,7 @@ pub struct Session {
     next_flow: u64,
     peer_max_flows: u64,
     credit: Credit,
+    send_budget: SendBudget,
     /// The first window of every flow at the other end.
     peer_share: u64,
     /// Flows with something to schedule, in turn.
@@ -195,6 +199,7 @@ impl Session {
             opened: Once::default(),
             next_flow: 0,
             credit: Credit::new(config.memory, config.max_flows),
+            send_budget: SendBudget::new(config.memory, config.max_flows),
             peer_max_flows: u64::MAX,
             peer_share: MIN_SHARE,
             waiting: VecDeque::new(),
@@ -229,14 +234,15 @@ impl Session {
 
     /// Bytes of flows held in memory: received and not read, sent and not acknowledged.
     pub fn held_bytes(&self) -> u64 {
-        let held = |flow: &Flow| flow.recv.held() + flow.send.written() - flow.send.acked();
+        let held = |flow: &Flow| flow.recv.held() + flow.send.held();
         self.flows.values().map(held).sum()
     }
 
     /// What the other end said of itself in HELLO: memory for a session in bytes, permitted flows.
     pub fn set_peer(&mut self, memory: u64, max_flows: u64) {
         self.peer_max_flows = max_flows;
-        self.peer_share = Credit::new(memory, max_flows).share();
+        let share = Credit::new(memory, max_flows).share();
+        self.peer_share = share.min(self.send_budget.room(0));
     }
 
     /// The name of the scheduler new flows get.
@@ -323,7 +329,8 @@ impl Session {
     /// How many bytes may be written to the flow now. After a 0, [`Event::Writable`] tells when.
     pub fn writable(&mut self, id: u64) -> Result<usize, Gone> {
         let flow = self.flows.get_mut(&id).ok_or(Gone)?;
-        let writable = flow.send.writable();
+        let budget = self.send_budget.room(flow.send.held());
+        let writable = flow.send.writable().min(budget);
         flow.write_blocked = writable == 0;
         Ok(usize::try_from(writable).unwrap_or(usize::MAX))
     }
@@ -332,11 +339,29 @@ impl Session {
     pub fn write(&mut self, now: Time, id: u64, bytes: Bytes) -> Result<(), Gone> {
         let flow = self.flows.get_mut(&id).ok_or(Gone)?;
         debug_assert!(bytes.len() as u64 <= flow.send.writable());
+        let before = flow.send.held();
         flow.send.write(bytes);
+        self.send_budget.change(before, flow.send.held());
         flow.last_busy = now;
         self.enqueue(id);
         self.pump(now);
         Ok(())
+    }
+
+    /// Takes an acknowledgement of a flow that is there.
+    fn acknowledge(
+        &mut self,
+        id: u64,
+        cumulative: u64,
+        window: u64,
+    ) -> Result<Relief, AckOfUnsent> {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return Ok(Relief::new());
+        };
+        let before = flow.send.held();
+        let relief = flow.send.acknowledge(cumulative, window)?;
+        self.send_budget.change(before, flow.send.held());
+        Ok(relief)
     }
 
     /// Ends the direction that this end sends.
@@ -426,7 +451,11 @@ impl Session {
     fn tell_writable(&mut self, id: u64) {
         if let Some(flow) = self.flows.get_mut(&id)
             && flow.write_blocked
-            && flow.send.writable() > 0
+            && flow
+                .send
+                .writable()
+                .min(self.send_budget.room(flow.send.held()))
+                > 0
         {
             flow.write_blocked = false;
             self.events.push_back(Event::Writable(id));
@@ -444,6 +473,7 @@ impl Session {
     fn remove(&mut self, now: Time, id: u64) -> Option<()> {
         let flow = self.flows.remove(&id)?;
         self.credit.give_back(flow.growth);
+        self.send_budget.change(flow.send.held(), 0);
         self.repeated += flow.send.repeated();
         for (subflow, bytes) in flow.send.debts() {
             if let Some(subflow) = self.subflows.get_mut(&subflow) {

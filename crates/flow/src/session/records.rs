@@ -105,13 +105,9 @@ impl Session {
     }
 
     fn handle_ack(&mut self, now: Time, id: u64, cumulative: u64, window: u64) {
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
-        };
         let window = window.min(MAX_SEND_WINDOW);
-        match flow.send.acknowledge(cumulative, window) {
+        match self.acknowledge(id, cumulative, window) {
             Ok(relief) => {
-                flow.last_busy = now;
                 self.relieve(relief);
                 self.tell_writable(id);
                 self.enqueue(id);
