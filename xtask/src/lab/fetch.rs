@@ -32,6 +32,13 @@ impl Fetch {
         self
     }
 
+    /// Gives the client more options of its own.
+    #[must_use]
+    pub fn with(mut self, options: &[&str]) -> Self {
+        self.command.args(options);
+        self
+    }
+
     /// Runs the transfer and waits for its end, good or bad.
     ///
     /// # Errors
@@ -118,14 +125,23 @@ pub struct Transfer {
     pub error: Option<String>,
     /// Congestion control of the client's socket.
     pub congestion: Option<String>,
+    /// Congestion control of the web server's socket.
+    pub server_congestion: Option<String>,
+    /// When it began, in seconds since 1970.
+    pub began_unix: f64,
     /// Bytes of the body.
     pub bytes: u64,
+    /// Seconds from the first connection attempt to the body's first byte.
+    pub first_byte_seconds: Option<f64>,
     /// Seconds from the first connection attempt to the last byte.
     pub seconds: f64,
     /// Megabits of body a second after the skipped start.
     pub goodput_mbps: f64,
     /// The longest pause after the first byte.
     pub longest_gap: Gap,
+    /// Every pause of the length asked for (`--gaps`), or more.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
     /// Whether the body is, byte by byte, what it should be; nothing where that is unknown.
     pub identical: Option<bool>,
     /// Bytes of the body in each 100 ms from the start.
@@ -133,6 +149,22 @@ pub struct Transfer {
 }
 
 impl Transfer {
+    /// The longest listed pause that was not over before `from` and had begun before `to` (both
+    /// in seconds since 1970), of which only what lies after `from` counts; 0 where none is listed.
+    #[must_use]
+    pub fn longest_between(&self, from: f64, to: f64) -> f64 {
+        let inside = self.gaps.iter().map(|gap| {
+            let begin = self.began_unix + gap.at;
+            let end = begin + gap.seconds;
+            if begin < to && end > from {
+                end - begin.max(from)
+            } else {
+                0.0
+            }
+        });
+        inside.fold(0.0, f64::max)
+    }
+
     /// Whether it did what it was asked to.
     #[must_use]
     pub fn succeeded(&self) -> bool {

@@ -90,7 +90,13 @@ impl Lab {
     /// Transfers by the measuring client in the node `client`.
     #[must_use]
     pub fn fetch(&self, url: &str) -> Fetch {
-        let mut command = self.exec("client", &["guywire", "lab", "fetch", "--json"]);
+        self.fetch_in("client", url)
+    }
+
+    /// Transfers by the measuring client in any node.
+    #[must_use]
+    pub fn fetch_in(&self, node: &str, url: &str) -> Fetch {
+        let mut command = self.exec(node, &["guywire", "lab", "fetch", "--json"]);
         command.arg(url);
         Fetch::new(command)
     }

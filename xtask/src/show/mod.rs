@@ -8,8 +8,10 @@
 mod figures;
 mod machine;
 mod report;
+mod sample;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use figures::Figure;
@@ -29,6 +31,41 @@ pub(crate) struct Arguments {
     /// Fewer and shorter measurements: to see that it works, not to quote.
     #[arg(long)]
     quick: bool,
+    /// Measure only the Nth of M shares of a figure that has many parts, such as `2/5`.
+    #[arg(long, value_name = "N/M", default_value = "1/1")]
+    part: Part,
+    /// Measure this binary instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+/// One of several equal shares of a long figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    /// Which one, from 1.
+    number: usize,
+    /// Of how many.
+    of: usize,
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let part = text.split_once('/').and_then(|(number, of)| {
+            let (number, of) = (number.parse().ok()?, of.parse().ok()?);
+            (1..=of).contains(&number).then_some(Self { number, of })
+        });
+        part.ok_or_else(|| format!("{text:?} is no part; 2/5 is the second of five"))
+    }
+}
+
+impl Part {
+    /// The items of this share: every `of`th, from the `number`th on.
+    fn share<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        let mine = items.into_iter().skip(self.number - 1);
+        mine.step_by(self.of).collect()
+    }
 }
 
 /// What a figure needs to know.
@@ -36,6 +73,7 @@ struct Run {
     binary: PathBuf,
     quick: bool,
     json: bool,
+    part: Part,
 }
 
 impl Run {
@@ -74,21 +112,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             names.join(", ")
         );
     }
-    let mut build = command::cargo();
-    build.current_dir(workspace::root()).args([
-        "build",
-        "--release",
-        "--quiet",
-        "--package",
-        "guywire",
-    ]);
-    if !command::passes(&mut build)? {
-        bail!("the release binary does not build");
-    }
+    let binary = match &arguments.binary {
+        Some(binary) => std::path::absolute(binary)?,
+        None => build()?,
+    };
     let run = Run {
-        binary: workspace::target_directory()?.join("release/guywire"),
+        binary,
         quick: arguments.quick,
         json: arguments.json,
+        part: arguments.part,
     };
     let mut good = true;
     for figure in wanted {
@@ -105,6 +137,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(good)
 }
 
+/// Builds the release binary and tells where it is.
+fn build() -> Result<PathBuf> {
+    let mut build = command::cargo();
+    let words = ["build", "--release", "--quiet", "--package", "guywire"];
+    build.current_dir(workspace::root()).args(words);
+    if !command::passes(&mut build)? {
+        bail!("the release binary does not build");
+    }
+    Ok(workspace::target_directory()?.join("release/guywire"))
+}
+
 fn list() {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -112,4 +155,20 @@ fn list() {
         table.add_row([figure.name, figure.shows]);
     }
     println!("{table}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_share_everything_once() {
+        let second: Part = "2/3".parse().expect("it is one");
+        assert_eq!(second.share(1..=7), [2, 5]);
+        let all: Part = "1/1".parse().expect("it is one");
+        assert_eq!(all.share(1..=3), [1, 2, 3]);
+        for wrong in ["0/3", "4/3", "1", "a/b", ""] {
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        }
+    }
 }

@@ -132,6 +132,7 @@ pub(super) struct Report {
     conditions: Vec<String>,
     rows: Vec<Row>,
     void: Vec<String>,
+    samples: Vec<Value>,
 }
 
 impl Report {
@@ -143,6 +144,7 @@ impl Report {
             conditions: Vec::new(),
             rows: Vec::new(),
             void: Vec::new(),
+            samples: Vec::new(),
         }
     }
 
@@ -195,6 +197,11 @@ impl Report {
         });
     }
 
+    /// Keeps one single measurement, for programs that add parts up.
+    pub(super) fn sample(&mut self, sample: Value) {
+        self.samples.push(sample);
+    }
+
     /// Says why the figure is not to be believed.
     pub(super) fn void(&mut self, reason: impl Into<String>) {
         self.void.push(reason.into());
@@ -216,6 +223,7 @@ impl Report {
             "conditions": self.conditions,
             "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
             "void": self.void,
+            "samples": self.samples,
             "verdict": self.verdict().to_string().to_lowercase(),
         })
     }

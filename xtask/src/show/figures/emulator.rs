@@ -152,7 +152,7 @@ fn ping(run: &Run, lab: &Lab, host: &str) -> Result<f64> {
         .context("ping printed no round trip")
 }
 
-fn round_trips(text: &str) -> Vec<f64> {
+pub(super) fn round_trips(text: &str) -> Vec<f64> {
     let times = text.lines().filter_map(|line| line.split_once("time="));
     times
         .filter_map(|(_, rest)| rest.split_whitespace().next()?.parse().ok())

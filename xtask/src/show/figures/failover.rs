@@ -1,117 +1,330 @@
-//! Links that fall silent in mid-transfer, one after the other, and come back.
+//! Links that are cut in mid-transfer in every way a link can be, and come back.
 
+use std::fmt;
 use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use xtask::lab::counters::{self, Watch};
+use serde_json::json;
+use xtask::lab::counters::{self, Snapshot, Watch};
+use xtask::lab::fetch::Transfer;
 use xtask::lab::{Lab, THREE_LINKS};
 
 use super::super::Run;
 use super::super::machine::steadily;
 use super::super::report::{Bound, Report};
+use super::super::sample::{Choices, median, percentile, unix_now, worst};
 
-/// How long a transfer runs before the cut, in seconds.
+/// Cuts in all.
+const CUTS: usize = 100;
+/// Cuts in one download.
+const A_DOWNLOAD: usize = 5;
+/// How long a download runs before its first cut is prepared, in seconds.
 const BEFORE: u64 = 4;
-/// How long the link is silent, in seconds.
-const SILENT: u64 = 5;
-/// How long the transfer goes on after the link's return, in seconds.
-const AFTER: u64 = 5;
-/// The longest pause that is allowed, in seconds.
-const MOST_GAP: f64 = 1.0;
-/// The longest until the link is used again, in seconds.
-const MOST_RETURN: f64 = 2.0;
+/// The window without a cut before each, and that after it, in seconds.
+const WINDOW: u64 = 3;
+/// How long the download goes on after a link's return, in seconds.
+const AFTER: u64 = 4;
+/// The median of what a cut costs, in ms.
+const MEDIAN: f64 = 100.0;
+/// The worst, in ms, or this many round trips of the lost path.
+const WORST: f64 = 250.0;
+const WORST_ROUND_TRIPS: f64 = 1.5;
+/// The longest until a link is used again: this many ms, and so many round trips.
+const RETURN: f64 = 1_000.0;
+const RETURN_ROUND_TRIPS: f64 = 4.0;
 /// A link that carries this share of what it carried before the cut is used again.
 const USED: f64 = 0.1;
 /// More than any transfer here moves before its time is over.
 const ENDLESS: u64 = 1 << 33;
 
-/// What one cut did.
+/// How a link is lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Packets vanish in both directions.
+    Silent,
+    /// Packets towards the router vanish.
+    SilentIn,
+    /// Packets from the router vanish.
+    SilentOut,
+    /// Its connections are reset; the link itself goes on.
+    Reset,
+    /// The router's device disappears.
+    Gone,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Silent,
+        Self::SilentIn,
+        Self::SilentOut,
+        Self::Reset,
+        Self::Gone,
+    ];
+
+    /// Cuts link `number`.
+    pub(super) fn cut(self, lab: &Lab, number: usize) -> Result<()> {
+        let link = format!("wan{number}");
+        match self {
+            Self::Silent => lab.link(&link, &["silent"]),
+            Self::SilentIn => lab.link(&link, &["silent", "in"]),
+            Self::SilentOut => lab.link(&link, &["silent", "out"]),
+            Self::Gone => lab.link(&link, &["remove"]),
+            Self::Reset => {
+                let which = format!(
+                    "( src 10.0.{number}.2 or src [2001:db8:{:x}::2] ) and dport = :443",
+                    0x100 + number
+                );
+                lab.output("router", &["ss", "-K", "-H", "-t", &which])?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Brings the link back.
+    pub(super) fn undo(self, lab: &Lab, number: usize) -> Result<()> {
+        let link = format!("wan{number}");
+        match self {
+            Self::Silent | Self::SilentIn | Self::SilentOut => lab.link(&link, &["up"]),
+            Self::Gone => lab.link(&link, &["add"]),
+            Self::Reset => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Silent => "silent",
+            Self::SilentIn => "silent in",
+            Self::SilentOut => "silent out",
+            Self::Reset => "reset",
+            Self::Gone => "gone",
+        })
+    }
+}
+
+/// One cut to be made.
+#[derive(Clone, Copy)]
 struct Cut {
-    complete: bool,
-    identical: bool,
+    kind: Kind,
+    link: usize,
+}
+
+/// When things happened to a link that was cut.
+struct Made {
+    cut: Cut,
+    /// Seconds since 1970: the window without a cut begins; the cut; the window after it ends.
+    quiet: f64,
+    at: f64,
+    end: f64,
+    /// The lost path's round trip just before, in ms, as the sender saw it.
+    round_trip: f64,
+    /// Uptimes of the cut and of the return.
+    cut_uptime: f64,
+    back_uptime: f64,
+}
+
+/// What a cut did. All in ms.
+struct Cost {
+    cut: Cut,
+    quiet: f64,
     gap: f64,
+    round_trip: f64,
     /// Until the link was used again; nothing where it was not.
     back: Option<f64>,
 }
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
-    let lab = run.three_links("failover")?;
-    let cuts = run.pick(20, 3);
+    let cuts = run.part.share(cuts(run.pick(CUTS, A_DOWNLOAD)));
     report.condition(format!(
-        "links {THREE_LINKS}; {cuts} cuts of {SILENT} s, the links in turn"
+        "links {THREE_LINKS}; {} cuts of {WINDOW} s, seeded",
+        cuts.len()
     ));
-    let mut done = Vec::new();
-    for number in 0..cuts {
-        let link = format!("wan{}", number % 3 + 1);
-        let cut = steadily(&lab, report, || one(&lab, &link))
-            .with_context(|| format!("cut {} of {cuts}, {link}", number + 1))?;
-        let back = cut
-            .back
-            .map_or("never".to_owned(), |back| format!("{back:.2} s"));
-        run.say(format_args!(
-            "{link}: gap {:.3} s, used again after {back}",
-            cut.gap
-        ));
-        done.push(cut);
+    let (mut costs, mut lost, mut different) = (Vec::new(), 0, 0);
+    for cuts in cuts.chunks(A_DOWNLOAD) {
+        let lab = run.three_links("failover")?;
+        let (transfer, done) = steadily(&lab, report, || download(run, &lab, cuts))?;
+        lost += u32::from(!transfer.succeeded());
+        different += u32::from(transfer.identical != Some(true));
+        if let Some(error) = &transfer.error {
+            report.condition(format!("a download ended {}: {error}", transfer.ending));
+        }
+        costs.extend(done);
     }
-    judge(&done, report);
-    Ok(())
-}
-
-fn judge(cuts: &[Cut], report: &mut Report) {
-    let failing = |good: fn(&Cut) -> bool| cuts.iter().filter(|cut| !good(cut)).count() as f64;
-    let lost = failing(|cut| cut.complete);
-    report.judge("flows lost", lost, "", Bound::AtMost(0.0));
-    let different = failing(|cut| cut.identical);
+    report.judge("flows lost", lost.into(), "", Bound::AtMost(0.0));
     report.judge(
         "transfers with other bytes",
-        different,
+        different.into(),
         "",
         Bound::AtMost(0.0),
     );
-    let mut gaps: Vec<f64> = cuts.iter().map(|cut| cut.gap).collect();
-    gaps.sort_by(f64::total_cmp);
-    report.note("median of the longest gaps", gaps[gaps.len() / 2], "s");
-    report.judge(
-        "longest gap",
-        gaps[gaps.len() - 1],
-        "s",
-        Bound::AtMost(MOST_GAP),
-    );
-    let never = failing(|cut| cut.back.is_some());
-    report.judge("links never used again", never, "", Bound::AtMost(0.0));
-    let slowest = cuts.iter().filter_map(|cut| cut.back).fold(0.0, f64::max);
-    report.judge(
-        "slowest return of a link",
-        slowest,
-        "s",
-        Bound::AtMost(MOST_RETURN),
-    );
+    judge(&costs, report);
+    Ok(())
 }
 
-/// Cuts `link` once in the middle of a download.
-fn one(lab: &Lab, link: &str) -> Result<Cut> {
-    let length = BEFORE + SILENT + AFTER;
+/// The first `count` of the seeded cuts: every kind in turn, the links at random.
+fn cuts(count: usize) -> Vec<Cut> {
+    let mut choices = Choices::seeded(4);
+    let cut = |number: usize| Cut {
+        kind: Kind::ALL[number % Kind::ALL.len()],
+        link: 1 + choices.below(3),
+    };
+    (0..count).map(cut).collect()
+}
+
+/// One download in which all of `cuts` happen.
+fn download(run: &Run, lab: &Lab, cuts: &[Cut]) -> Result<(Transfer, Vec<Cost>)> {
+    let each = 2 * WINDOW + AFTER;
+    // The commands take time of their own.
+    let length = BEFORE + (each + 1) * cuts.len() as u64;
     let watch = Watch::start(lab, "router")?;
     let running = lab
         .fetch(&format!("http://internet/bytes/{ENDLESS}"))
+        .with(&["--ipv4", "--gaps", "0.002"])
         .lasting(Duration::from_secs(length), Duration::ZERO)
         .start()?;
     sleep(Duration::from_secs(BEFORE));
-    let cut = counters::uptime()?;
-    lab.link(link, &["silent"])?;
-    sleep(Duration::from_secs(SILENT));
-    let returned = counters::uptime()?;
-    lab.link(link, &["up"])?;
+    let mut made = Vec::new();
+    for cut in cuts {
+        made.push(one(lab, *cut).with_context(|| format!("{} of wan{}", cut.kind, cut.link))?);
+    }
     let transfer = running.wait()?;
     let snapshots = watch.stop();
-    let before = counters::rate(&snapshots, link, cut - 1.0, cut)
-        .with_context(|| format!("the router's counters of {link} were not seen"))?;
-    Ok(Cut {
-        complete: transfer.succeeded(),
-        identical: transfer.identical == Some(true),
-        gap: transfer.longest_gap.seconds,
-        back: counters::back_after(&snapshots, link, returned, before * USED),
+    let costs: Vec<Cost> = made
+        .iter()
+        .map(|made| cost(made, &transfer, &snapshots))
+        .collect();
+    for cost in &costs {
+        let back = cost
+            .back
+            .map_or("never".to_owned(), |back| format!("{back:.0} ms"));
+        run.say(format_args!(
+            "wan{} {:<10}: gap {:>4.0} ms, {:>3.0} before, round trip {:>3.0} ms, used again after {back}",
+            cost.cut.link, cost.cut.kind, cost.gap, cost.quiet, cost.round_trip
+        ));
+    }
+    Ok((transfer, costs))
+}
+
+/// Makes one cut and brings the link back.
+fn one(lab: &Lab, cut: Cut) -> Result<Made> {
+    let quiet = unix_now();
+    sleep(Duration::from_secs(WINDOW));
+    let round_trip = round_trip(lab, cut.link)?;
+    let (at, cut_uptime) = (unix_now(), counters::uptime()?);
+    cut.kind.cut(lab, cut.link)?;
+    sleep(Duration::from_secs(WINDOW));
+    let (end, back_uptime) = (unix_now(), counters::uptime()?);
+    cut.kind.undo(lab, cut.link)?;
+    sleep(Duration::from_secs(AFTER));
+    Ok(Made {
+        cut,
+        quiet,
+        at,
+        end,
+        round_trip,
+        cut_uptime,
+        back_uptime,
     })
+}
+
+/// The round trip of link `number` under load, in ms, as the server sees it.
+pub(super) fn round_trip(lab: &Lab, number: usize) -> Result<f64> {
+    let status = lab.status()?;
+    let paths = status["server"]["paths"].as_array();
+    let name = format!("wan{number}");
+    let path = paths
+        .into_iter()
+        .flatten()
+        .find(|path| path["link"] == name.as_str());
+    let time = path.and_then(|path| path["srtt_us"].as_f64());
+    Ok(time.with_context(|| format!("the server tells no round trip of {name}"))? / 1e3)
+}
+
+fn cost(made: &Made, transfer: &Transfer, snapshots: &[Snapshot]) -> Cost {
+    let link = format!("wan{}", made.cut.link);
+    let before = counters::rate(snapshots, &link, made.cut_uptime - 1.0, made.cut_uptime);
+    let back = before
+        .and_then(|before| counters::back_after(snapshots, &link, made.back_uptime, before * USED));
+    Cost {
+        cut: made.cut,
+        quiet: transfer.longest_between(made.quiet, made.at) * 1e3,
+        gap: transfer.longest_between(made.at, made.end) * 1e3,
+        round_trip: made.round_trip,
+        back: back.map(|seconds| seconds * 1e3),
+    }
+}
+
+fn judge(costs: &[Cost], report: &mut Report) {
+    let quiet: Vec<f64> = costs.iter().map(|cost| cost.quiet).collect();
+    let usual = percentile(&quiet, 95.0);
+    report.note(
+        "longest gap in 3 s without a cut, 95th percentile",
+        usual,
+        "ms",
+    );
+    let excess = |cost: &Cost| (cost.gap - usual).max(0.0);
+    for kind in Kind::ALL {
+        let of_kind: Vec<f64> = costs
+            .iter()
+            .filter(|cost| cost.cut.kind == kind)
+            .map(excess)
+            .collect();
+        if !of_kind.is_empty() {
+            report.note(format!("{kind}: median"), median(&of_kind), "ms");
+            report.note(format!("{kind}: worst"), worst(&of_kind), "ms");
+        }
+    }
+    let all: Vec<f64> = costs.iter().map(excess).collect();
+    report.judge(
+        "all kinds: median",
+        median(&all),
+        "ms",
+        Bound::AtMost(MEDIAN),
+    );
+    report.note("all kinds: worst", worst(&all), "ms");
+    let shares: Vec<f64> = costs
+        .iter()
+        .map(|cost| excess(cost) * 100.0 / WORST.max(WORST_ROUND_TRIPS * cost.round_trip))
+        .collect();
+    report.judge(
+        format!("worst share of max({WORST} ms, {WORST_ROUND_TRIPS} round trips)"),
+        worst(&shares),
+        "%",
+        Bound::AtMost(100.0),
+    );
+    returns(costs, report);
+    for cost in costs {
+        report.sample(json!({
+            "kind": cost.cut.kind.to_string(), "link": cost.cut.link, "quiet_ms": cost.quiet,
+            "gap_ms": cost.gap, "round_trip_ms": cost.round_trip, "back_ms": cost.back,
+        }));
+    }
+}
+
+/// Judges how soon links that had been lost carried data again.
+fn returns(costs: &[Cost], report: &mut Report) {
+    let returned = || costs.iter().filter(|cost| cost.cut.kind != Kind::Reset);
+    let never = returned().filter(|cost| cost.back.is_none()).count();
+    report.judge(
+        "links not used again in time",
+        never as f64,
+        "",
+        Bound::AtMost(0.0),
+    );
+    let backs: Vec<f64> = returned().filter_map(|cost| cost.back).collect();
+    report.note("return of a link: median", median(&backs), "ms");
+    report.note("return of a link: worst", worst(&backs), "ms");
+    let shares: Vec<f64> = returned()
+        .filter_map(|cost| {
+            Some(cost.back? * 100.0 / (RETURN + RETURN_ROUND_TRIPS * cost.round_trip))
+        })
+        .collect();
+    report.judge(
+        format!("worst share of {RETURN} ms and {RETURN_ROUND_TRIPS} round trips"),
+        worst(&shares),
+        "%",
+        Bound::AtMost(100.0),
+    );
 }

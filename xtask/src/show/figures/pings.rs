@@ -1,0 +1,79 @@
+//! How much a bonded transfer delays others on each link, beside one plain TCP connection there.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use xtask::lab::Lab;
+
+use super::super::Run;
+use super::super::machine::steadily;
+use super::super::report::{Bound, Report};
+use super::super::sample::median;
+
+/// Without loss, so that the queues are the congestion control's work.
+const LINKS: &str = "100mbit/20ms,50mbit/60ms,20mbit/120ms";
+/// Both measure the same congestion control; what differs by less than this many ms is noise.
+const NOISE: f64 = 2.0;
+/// How long a transfer runs before the pings begin, in seconds.
+const START: u64 = 4;
+
+pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
+    let lab = Lab::up(&run.binary, "pings", LINKS)?;
+    let count = run.pick(100, 20);
+    report.condition(format!(
+        "links {LINKS}; {count} pings a link, 100 ms apart, past Guywire, beside one download"
+    ));
+    let bonded = steadily(&lab, report, || beside(&lab, "internet", &[1, 2, 3], count))?;
+    for link in 1..=3 {
+        let host = format!("direct{link}");
+        let idle = median(&pings(&lab, &[link], count)?[0]);
+        let plain = steadily(&lab, report, || beside(&lab, &host, &[link], count))?;
+        let (bonded, plain) = (median(&bonded[link - 1]), median(&plain[0]));
+        report.note(format!("wan{link}: ping of the empty link"), idle, "ms");
+        report.note(format!("wan{link}: beside plain TCP"), plain, "ms");
+        report.note(format!("wan{link}: beside Guywire"), bonded, "ms");
+        report.judge(
+            format!("wan{link}: more than beside plain TCP"),
+            bonded - plain,
+            "ms",
+            Bound::AtMost(NOISE),
+        );
+    }
+    Ok(())
+}
+
+/// Pings `links` while a download from `host` runs.
+fn beside(lab: &Lab, host: &str, links: &[usize], count: u32) -> Result<Vec<Vec<f64>>> {
+    let length = START + u64::from(count) / 10 + 2;
+    let running = lab
+        .fetch(&format!("http://{host}/bytes/{}", 1_u64 << 36))
+        .with(&["--ipv4", "--no-verify"])
+        .lasting(Duration::from_secs(length), Duration::ZERO)
+        .start()?;
+    std::thread::sleep(Duration::from_secs(START));
+    let times = pings(lab, links, count)?;
+    running.wait()?;
+    Ok(times)
+}
+
+/// The round trips of pings on each of `links`, all at once, in ms.
+fn pings(lab: &Lab, links: &[usize], count: u32) -> Result<Vec<Vec<f64>>> {
+    let count = count.to_string();
+    let start = |link: &usize| {
+        let host = format!("direct{link}");
+        lab.exec(
+            "client",
+            &["ping", "-4", "-n", "-i", "0.1", "-c", &count, &host],
+        )
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .context("cannot start ping")
+    };
+    let running: Vec<_> = links.iter().map(start).collect::<Result<_>>()?;
+    let finish = |child: std::process::Child| {
+        let output = child.wait_with_output().context("cannot wait for ping")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(super::emulator::round_trips(&text))
+    };
+    running.into_iter().map(finish).collect()
+}
