@@ -101,6 +101,13 @@ impl FlowHandle {
             .with(|session, now| session.write(now, self.id, bytes))
     }
 
+    /// Whether a small piece may be written by itself now, or the session has written so many of them
+    /// lately that more should be gathered first.
+    pub(crate) fn may_write_crumb(&self) -> bool {
+        self.session
+            .with_inflow(|_, inflow, now| inflow.may_send_crumb(now))
+    }
+
     /// Ends the direction that is written.
     ///
     /// # Errors

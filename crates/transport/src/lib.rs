@@ -13,13 +13,17 @@
 //! | [`session`], [`flow`] | a session that runs, and one of its flows |
 //! | [`subflow`] | the task of one subflow |
 //! | [`router`], [`server`] | the two ends: who dials, who accepts, which session is whose |
+//! | `inflow` | how fast the other end may tell what carries little |
+//! | `lobby` | strangers in their handshake: bounded, the oldest goes first |
 //! | [`relay()`] | joins a local connection and a flow |
 
 pub mod dial;
 pub mod enrol;
 pub mod flow;
 pub mod hello;
+mod inflow;
 pub mod key;
+mod lobby;
 mod relay;
 pub mod router;
 pub mod server;

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use bytes::Bytes;
 use guywire_flow::{FlowReason, Gone};
@@ -14,10 +15,14 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::flow::{FlowHandle, Outcome};
+use crate::inflow::CRUMB;
 
 /// So much is moved at once, in bytes. It bounds what a connection holds outside the session's budget: nothing
 /// while it waits.
 const BATCH: usize = 128 * 1024;
+
+/// When the session sends too many small pieces, more is gathered for so long before the next is read.
+const GATHERING: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// Where a connection reads into; it is only lent for one read, so ten thousand idle connections cost nothing.
@@ -74,7 +79,11 @@ async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
         if bytes.is_empty() {
             return Ok(flow.finish()?);
         }
+        let crumb = bytes.len() < CRUMB;
         flow.write(bytes)?;
+        if crumb && !flow.may_write_crumb() {
+            tokio::time::sleep(GATHERING).await;
+        }
     }
 }
 

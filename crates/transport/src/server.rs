@@ -10,7 +10,7 @@ use guywire_flow::{Config, Destination, PathAttributes, SessionReason, Side};
 use guywire_sched::Native;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::dial::{TcpOptions, tune_accepted};
 use crate::enrol::{Candidate, Enrolled, Refusal, serve_enrol};
@@ -19,11 +19,19 @@ use crate::hello::{
     Endpoint, Families, Instance, RouterHello, ServerHello, VERSIONS, exchange_as_server,
 };
 use crate::key::PublicKey;
+use crate::lobby::Lobby;
 use crate::session::{Request, SessionHandle};
 use crate::tls::{AcceptError, AcceptLimits, Accepted, ServerTls, TlsStream, accept};
 
-/// So many connections may be in their handshake at once; more wait in the listener's queue.
-const HANDSHAKES: usize = 256;
+/// So many connections may be in their handshake at once; then the oldest is dropped for a new one.
+const HANDSHAKES: usize = 512;
+/// So many subflows of one router may be between handshake and HELLO.
+const GREETINGS: usize = 64;
+/// So many sessions of one router may live at once, one for each of its workers that drains; then
+/// the one of the oldest worker ends.
+const SESSIONS: usize = 4;
+/// So many paths a session may have.
+const PATHS: usize = 32;
 /// HELLO and enrolment must be done in this time.
 const HELLO_BOUND: Duration = Duration::from_secs(5);
 /// So many instances that were superseded are remembered for each router.
@@ -77,13 +85,54 @@ struct Inner {
     config: ServerConfig,
     sessions: Mutex<Sessions>,
     news: mpsc::Sender<ServerNews>,
-    handshakes: Arc<Semaphore>,
+    lobby: Lobby,
 }
 
 #[derive(Default)]
 struct Sessions {
     alive: HashMap<(PublicKey, Instance, u32), Entry>,
     superseded: HashMap<PublicKey, VecDeque<Instance>>,
+    /// Subflows between handshake and HELLO.
+    greetings: HashMap<PublicKey, usize>,
+}
+
+impl Sessions {
+    fn begin_greeting(&mut self, router: PublicKey) -> bool {
+        let greetings = self.greetings.entry(router).or_default();
+        let fits = *greetings < GREETINGS;
+        *greetings += usize::from(fits);
+        fits
+    }
+
+    fn end_greeting(&mut self, router: PublicKey) {
+        if let Some(greetings) = self.greetings.get_mut(&router) {
+            *greetings -= 1;
+            if *greetings == 0 {
+                self.greetings.remove(&router);
+            }
+        }
+    }
+
+    /// Ends the session of a router's oldest worker if that of one more would be too many.
+    fn make_room(&mut self, router: PublicKey, generation: u32) {
+        let of_router =
+            |&&(key, _, other): &&(PublicKey, Instance, u32)| key == router && other != generation;
+        if self.alive.keys().filter(of_router).count() < SESSIONS {
+            return;
+        }
+        let oldest = self.alive.keys().filter(of_router).min_by_key(|key| key.2);
+        if let Some(entry) = oldest.copied().and_then(|key| self.alive.remove(&key)) {
+            entry.session.close(SessionReason::Restarted);
+        }
+    }
+}
+
+/// Why a subflow has no session to join.
+enum Unfit {
+    /// Another instance of the router took over.
+    Superseded,
+    /// Its path would be one too many.
+    TooManyPaths,
 }
 
 struct Entry {
@@ -100,7 +149,7 @@ impl Server {
             config,
             sessions: Mutex::default(),
             news,
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+            lobby: Lobby::new(HANDSHAKES),
         }));
         (server, receiver)
     }
@@ -129,11 +178,12 @@ impl Server {
                 }
             };
             let (server, enrol) = (self.clone(), enrol.clone());
-            // Strangers beyond the bound wait in the listener's queue, not in our memory.
-            let turn = self.0.handshakes.clone().acquire_owned().await;
-            tokio::spawn(async move {
+            let seat = self.0.lobby.enter();
+            let task = tokio::spawn(async move {
                 let accepted = server.handshake(stream, peer).await;
-                drop(turn);
+                if !server.0.lobby.leave(seat) {
+                    return;
+                }
                 match accepted {
                     Ok(Accepted::Subflow { stream, peer, .. }) => server.greet(stream, peer).await,
                     Ok(Accepted::Enrol {
@@ -149,10 +199,12 @@ impl Server {
                         }
                     }
                     Err(error) => {
-                        let _ = server.0.news.send(ServerNews::Refused(error)).await;
+                        // While nobody takes the news, nothing piles up: it is only counted.
+                        let _ = server.0.news.try_send(ServerNews::Refused(error));
                     }
                 }
             });
+            self.0.lobby.seat(seat, task.abort_handle());
         }
     }
 
@@ -182,14 +234,22 @@ impl Server {
             session_credit: config.memory,
             families: config.families,
         };
-        let theirs = match exchange_as_server(&mut stream, &hello, HELLO_BOUND).await {
+        if !self.lock().begin_greeting(router) {
+            return tracing::info!(%router, "more than {GREETINGS} subflows without a HELLO");
+        }
+        let exchanged = exchange_as_server(&mut stream, &hello, HELLO_BOUND).await;
+        self.lock().end_greeting(router);
+        let theirs = match exchanged {
             Ok(theirs) => theirs,
             Err(error) => return tracing::info!(%router, %error, "no HELLO"),
         };
         let path = theirs.path;
         match self.session_for(router, theirs) {
-            Some(session) => session.run_subflow(path, stream).await,
-            None => {
+            Ok(session) => session.run_subflow(path, stream).await,
+            Err(Unfit::TooManyPaths) => {
+                tracing::warn!(%router, path, "a subflow on one path more than the {PATHS} a session may have");
+            }
+            Err(Unfit::Superseded) => {
                 let mut goaway = Vec::new();
                 let reason = SessionReason::Superseded;
                 record::put_control(&mut goaway, 0, &Control::GoAway(reason));
@@ -203,8 +263,8 @@ impl Server {
         }
     }
 
-    /// The session that a subflow belongs to; `None` for a router that was superseded.
-    fn session_for(&self, router: PublicKey, hello: RouterHello) -> Option<SessionHandle> {
+    /// The session that a subflow belongs to.
+    fn session_for(&self, router: PublicKey, hello: RouterHello) -> Result<SessionHandle, Unfit> {
         let Endpoint {
             instance,
             generation,
@@ -213,7 +273,7 @@ impl Server {
         let mut sessions = self.lock();
         let superseded = sessions.superseded.entry(router).or_default();
         if superseded.contains(&instance) {
-            return None;
+            return Err(Unfit::Superseded);
         }
         let mut ending = Vec::new();
         sessions
@@ -243,10 +303,14 @@ impl Server {
             }
             session.close(reason);
         }
+        sessions.make_room(router, generation);
         let entry = sessions
             .alive
             .entry((router, instance, generation))
             .or_insert_with(|| self.start_session());
+        if entry.links.len() >= PATHS && !entry.links.contains_key(&hello.path) {
+            return Err(Unfit::TooManyPaths);
+        }
         entry.links.insert(hello.path, hello.link.name.to_string());
         let attributes = PathAttributes {
             backup: hello.link.backup,
@@ -256,7 +320,7 @@ impl Server {
         entry
             .session
             .with(|session, now| session.add_path(now, path, attributes));
-        Some(entry.session.clone())
+        Ok(entry.session.clone())
     }
 
     fn start_session(&self) -> Entry {
@@ -272,10 +336,11 @@ impl Server {
             loop {
                 tokio::select! {
                     request = requests.recv() => {
-                        if let Some(Request::Open { flow, to }) = request
-                            && news.send(ServerNews::Open { flow, to }).await.is_err()
-                        {
-                            return;
+                        if let Some(Request::Open { flow, to }) = request {
+                            if news.send(ServerNews::Open { flow, to }).await.is_err() {
+                                return;
+                            }
+                            handle.open_taken();
                         }
                     }
                     _ = handle.ended() => return,

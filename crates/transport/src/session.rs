@@ -14,7 +14,11 @@ use guywire_flow::{
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::flow::{FlowHandle, FlowSignals, Outcome};
+use crate::inflow::Inflow;
 use crate::tls::TlsStream;
+
+/// So many flows may wait to be taken over by the one who made the session; more are refused.
+const WAITING_OPENS: usize = 1_024;
 
 /// Requests of a session to the one who made it.
 #[derive(Debug)]
@@ -71,6 +75,10 @@ struct State {
     reset: u64,
     /// The deadline that the clock's task sleeps until.
     armed: Option<Time>,
+    /// What the other end may tell how fast.
+    inflow: Inflow,
+    /// Flows that the other end opened and nobody has taken over yet.
+    waiting_opens: usize,
 }
 
 /// What a subflow's task waits for.
@@ -100,6 +108,8 @@ impl SessionHandle {
                 opened: 0,
                 reset: 0,
                 armed: None,
+                inflow: Inflow::new(),
+                waiting_opens: 0,
             }),
             epoch: Instant::now(),
             timer: Notify::new(),
@@ -112,11 +122,22 @@ impl SessionHandle {
 
     /// Gives the state machine to `work` with the time, and hands out the events it leaves.
     pub fn with<T>(&self, work: impl FnOnce(&mut Session, Time) -> T) -> T {
+        self.with_inflow(|session, _, now| work(session, now))
+    }
+
+    /// As [`SessionHandle::with`], with what the other end may tell how fast.
+    pub(crate) fn with_inflow<T>(
+        &self,
+        work: impl FnOnce(&mut Session, &mut Inflow, Time) -> T,
+    ) -> T {
         let now = self.now();
         // A panic inside the state machine must not take the worker's other sessions along.
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = work(&mut state.session, now);
-        self.hand_out(&mut state);
+        let State {
+            session, inflow, ..
+        } = &mut *state;
+        let result = work(session, inflow, now);
+        self.hand_out(&mut state, now);
         let next = state.session.next_deadline();
         if next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed)) {
             state.armed = next;
@@ -129,7 +150,7 @@ impl SessionHandle {
         Time::ZERO + self.0.epoch.elapsed()
     }
 
-    fn hand_out(&self, state: &mut State) {
+    fn hand_out(&self, state: &mut State, now: Time) {
         while let Some(event) = state.session.poll_event() {
             match event {
                 Event::Transmit(id) => {
@@ -149,7 +170,12 @@ impl SessionHandle {
                 }
                 Event::Complete(id) => state.end_flow(id, Outcome::Complete),
                 Event::Reset { flow, reason } => state.end_flow(flow, Outcome::Reset(reason)),
+                Event::Open { flow, .. } if state.waiting_opens >= WAITING_OPENS => {
+                    // It may be gone already; then there is nobody to tell.
+                    let _ = state.session.refuse(now, flow, FlowReason::TooMany);
+                }
                 Event::Open { flow, to } => {
+                    state.waiting_opens += 1;
                     let flow = self.register(state, flow);
                     self.request(Request::Open { flow, to });
                 }
@@ -217,6 +243,12 @@ impl SessionHandle {
         self.with(|session, now| session.subflow_closed(now, id));
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.subflows.remove(&id);
+    }
+
+    /// A flow that the other end opened was taken over.
+    pub(crate) fn open_taken(&self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting_opens = state.waiting_opens.saturating_sub(1);
     }
 
     /// This end has reset a flow.

@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use guywire_flow::record::{self, RecordError};
-use guywire_flow::{SessionReason, SubflowId, SubflowInfo};
+use guywire_flow::{FlowReason, SessionReason, SubflowId, SubflowInfo};
 use guywire_net::tcp;
 use thiserror::Error;
-use tokio::io::{AsyncWrite, Interest};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_read_buf;
 
+use crate::inflow::Verdict;
 use crate::session::{SessionHandle, SubflowSignals};
 use crate::tls::TlsStream;
 
@@ -49,6 +50,9 @@ pub enum SubflowEnd {
     /// What arrived ends the session.
     #[error("session refused: {0}")]
     Offence(SessionReason),
+    /// The session is over.
+    #[error("the session ended: {0}")]
+    Session(SessionReason),
 }
 
 /// Runs a subflow until it ends.
@@ -85,11 +89,19 @@ pub(crate) async fn run(
         info_at: Instant::now(),
         info,
     };
-    tokio::select! {
+    let end = tokio::select! {
         biased;
         () = signals.close.notified() => SubflowEnd::GivenUp,
+        reason = session.ended() => SubflowEnd::Session(reason),
         end = task.run(signals) => end,
+    };
+    if matches!(
+        end,
+        SubflowEnd::Session(_) | SubflowEnd::Offence(_) | SubflowEnd::Record(_)
+    ) {
+        task.say_goodbye().await;
     }
+    end
 }
 
 struct Task<'a> {
@@ -125,13 +137,13 @@ impl Task<'_> {
             match self.turn(signals, tick.as_mut()).await {
                 Ok(()) => {}
                 Err(SubflowEnd::Offence(reason)) => {
+                    tracing::warn!(subflow = self.id.0, %reason, "the other end broke the protocol");
                     self.session.close(reason);
-                    self.say_goodbye().await;
                     return SubflowEnd::Offence(reason);
                 }
                 Err(SubflowEnd::Record(error)) => {
+                    tracing::warn!(subflow = self.id.0, %error, "the other end broke the protocol");
                     self.session.close(error.reason());
-                    self.say_goodbye().await;
                     return SubflowEnd::Record(error);
                 }
                 Err(end) => return end,
@@ -192,8 +204,10 @@ impl Task<'_> {
         self.outbox.clear();
         self.written = 0;
         let (id, outbox) = (self.id, &mut self.outbox);
-        self.session
-            .with(|session, now| session.poll_transmit(now, id, BATCH, outbox));
+        self.session.with_inflow(|session, inflow, now| {
+            session.poll_transmit(now, id, BATCH, outbox);
+            inflow.sent(outbox.len());
+        });
         self.flushed = self.outbox.is_empty();
     }
 
@@ -263,16 +277,28 @@ impl Task<'_> {
 
     fn handle_received(&mut self) -> Result<(), SubflowEnd> {
         let (id, inbox) = (self.id, &mut self.inbox);
-        let left = self.session.with(|session, now| {
+        let mut crumbled = Vec::new();
+        let left = self.session.with_inflow(|session, inflow, now| {
             let mut rest = &inbox[..];
             session.handle_bytes(now, id, rest.len());
             while let Some(record) = record::take(&mut rest)? {
-                session
-                    .handle_record(now, id, record)
-                    .map_err(SubflowEnd::Offence)?;
+                match inflow.judge(now, &record) {
+                    Verdict::Take => session
+                        .handle_record(now, id, record)
+                        .map_err(SubflowEnd::Offence)?,
+                    Verdict::Crumbs(flow) => {
+                        if session.reset(now, flow, FlowReason::Crumbs).is_ok() {
+                            crumbled.push(flow);
+                        }
+                    }
+                    Verdict::Flood => return Err(SubflowEnd::Offence(SessionReason::Flood)),
+                }
             }
             Ok::<usize, SubflowEnd>(rest.len())
         })?;
+        for flow in crumbled {
+            self.session.flow_reset(flow, FlowReason::Crumbs);
+        }
         inbox.advance(inbox.len() - left);
         Ok(())
     }
@@ -291,17 +317,20 @@ impl Task<'_> {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends what the session has left to say (GOAWAY), briefly, before the connection is reset.
+    /// Sends what the session has left to say (GOAWAY), briefly, and waits until the other end has
+    /// taken it: closing while its bytes arrive would reset the connection and throw that away.
     async fn say_goodbye(&mut self) {
-        const BRIEFLY: Duration = Duration::from_millis(200);
-        let _ = tokio::time::timeout(BRIEFLY, async {
+        const BRIEFLY: Duration = Duration::from_millis(300);
+        let farewell = async {
             poll_fn(|cx| self.poll_send(cx).map(|_| ())).await;
             self.fill();
             poll_fn(|cx| self.poll_send(cx).map(|_| ())).await;
+            self.stream.shutdown().await?;
+            while self.stream.read(&mut [0; 4_096]).await? > 0 {}
             // A reset would throw away what the kernel has not sent yet.
-            let _ = tcp::set_reset_on_close(self.stream.get_ref().0, false);
-        })
-        .await;
+            tcp::set_reset_on_close(self.stream.get_ref().0, false)
+        };
+        let _ = tokio::time::timeout(BRIEFLY, farewell).await;
     }
 }
 
