@@ -1,7 +1,7 @@
 //! The router's listening sockets: for captured connections and for the LAN's DNS.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use guywire_net::listen::{DnsSockets, dns_sockets, tproxy_listener};
 use guywire_net::route::{Family, Netlink};
 
 use super::SupervisorError;
+use super::adopt::Adoptee;
 use super::links::own_addresses;
 use crate::config::RouterConfig;
 use crate::worker::descriptor;
@@ -55,6 +56,36 @@ impl Listeners {
             }
         }
         Ok(Self {
+            tproxy4,
+            tproxy6,
+            dns,
+        })
+    }
+
+    /// Takes back those that a worker hands over; `None` where they are not those that the configuration wants.
+    pub(super) fn take_back(config: &RouterConfig, adoptee: &mut Adoptee) -> Option<Self> {
+        let mut first = |name| adoptee.take(name).into_iter().map(TcpListener::from).next();
+        let tproxy4 = first(descriptor::TPROXY4)?;
+        let tproxy6 = first(descriptor::TPROXY6);
+        let mut dns = Vec::new();
+        for (udp, tcp) in [
+            (descriptor::DNS_UDP4, descriptor::DNS_TCP4),
+            (descriptor::DNS_UDP6, descriptor::DNS_TCP6),
+        ] {
+            let pairs = adoptee.take(udp).into_iter().zip(adoptee.take(tcp));
+            for (udp, tcp) in pairs {
+                let (udp, tcp) = (UdpSocket::from(udp), TcpListener::from(tcp));
+                dns.push((udp.local_addr().ok()?.ip(), DnsSockets { udp, tcp }));
+            }
+        }
+        let answered = |address: &IpAddr| dns.iter().any(|(other, _)| other == address);
+        let fits = match &config.dns_addresses {
+            _ if !config.dns => dns.is_empty(),
+            Some(wanted) => wanted.len() == dns.len() && wanted.iter().all(answered),
+            // Whatever addresses the LAN's devices had.
+            None => true,
+        };
+        fits.then_some(Self {
             tproxy4,
             tproxy6,
             dns,
@@ -121,7 +152,7 @@ async fn dns_addresses(
     }
 }
 
-/// Most addresses on which DNS is answered: two descriptors each, beside the three others.
+/// Most addresses on which DNS is answered: two descriptors each, beside the four others.
 const MAX_DNS: usize = 12;
 
 fn lacks_ipv6(error: &io::Error) -> bool {

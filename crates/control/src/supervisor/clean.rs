@@ -5,13 +5,14 @@ use std::path::Path;
 use guywire_net::nft;
 use guywire_net::route::Netlink;
 
+use super::adopt::door_path;
 use super::frame::Claim;
 use super::lock::NamespaceLock;
 use super::socket::socket_path;
 use super::{ROUTER_ROLE, SupervisorError};
 use crate::store::files;
 
-/// Removes what a killed router left behind: its data worker, nftables tables, rules, routes and control socket; only
+/// Removes what a killed router left behind: its data worker, nftables tables, rules, routes and sockets; only
 /// what is ours. Says in words what it removed.
 ///
 /// # Errors
@@ -27,11 +28,16 @@ pub async fn clean(run_dir: &Path) -> Result<Vec<String>, SupervisorError> {
         None => Some(NamespaceLock::take()?),
     };
     if let Some(claim) = &claim {
-        removed.extend(claim.ended.map(|pid| format!("data worker, process {pid}")));
-        let socket = socket_path(run_dir, ROUTER_ROLE);
-        if socket.exists() {
-            files::remove(&socket)?;
-            removed.push(format!("control socket {}", socket.display()));
+        let ended = claim.end_worker()?;
+        removed.extend(ended.map(|pid| format!("data worker, process {pid}")));
+        for socket in [
+            socket_path(run_dir, ROUTER_ROLE),
+            door_path(run_dir, ROUTER_ROLE),
+        ] {
+            if socket.exists() {
+                files::remove(&socket)?;
+                removed.push(format!("socket {}", socket.display()));
+            }
         }
     }
     removed.extend(remove_rules(&Netlink::new()?).await?);

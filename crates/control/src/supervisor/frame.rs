@@ -2,7 +2,8 @@
 //! kept, a control socket, a way to be stopped.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::adopt::{self, Adoptee, Door};
 use super::keeper::{Event, Keeper};
 use super::lock::{LockError, NamespaceLock, RunLock};
 use super::process::{self, WorkerCommand};
@@ -40,25 +42,26 @@ pub(super) enum Happening {
 pub(super) struct Frame {
     pub(super) board: Board,
     pub(super) keeper: Keeper,
+    /// How the next supervisor finds the worker if this one is killed.
+    door: Door,
     access: Arc<Access>,
     terminate: Signal,
     interrupt: Signal,
     _socket: ControlSocket,
 }
 
-/// A run directory that is ours alone, without a leftover worker: the first step of a supervisor, held until its last.
+/// A run directory that is ours alone: the first step of a supervisor, held until its last.
 pub(super) struct Claim {
+    run_dir: PathBuf,
+    role: &'static str,
     _lock: RunLock,
     /// A router's hold on its network namespace.
     _namespace: Option<NamespaceLock>,
-    /// The worker of a supervisor that was killed, if there was one.
-    pub(super) ended: Option<u32>,
 }
 
 impl Claim {
-    /// Takes the lock of the run directory, a router that of the network namespace too, and ends the worker that a
-    /// killed supervisor left behind: it holds the listeners, and the capture table cannot be replaced while it lives.
-    /// Waits a little for a supervisor that is just stopping.
+    /// Takes the lock of the run directory, and a router that of the network namespace too. Waits a little for a
+    /// supervisor that is just stopping.
     pub(super) async fn take(run_dir: &Path, role: &'static str) -> Result<Self, SupervisorError> {
         files::private_dir(run_dir)?;
         let deadline = Instant::now() + STOPPING;
@@ -71,18 +74,30 @@ impl Claim {
         if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
             tracing::debug!("cannot set oom_score_adj: {error}");
         }
-        let ended = process::end_leftover(&record_path(run_dir, role))?;
+        Ok(Self {
+            run_dir: run_dir.to_owned(),
+            role,
+            _lock,
+            _namespace,
+        })
+    }
+
+    /// The worker of a supervisor that was killed, if it lives and hands over.
+    pub(super) async fn find_worker(&self) -> Option<Adoptee> {
+        adopt::find(&self.run_dir, self.role).await
+    }
+
+    /// Ends the worker that a killed supervisor left behind, and says which it was: it holds the listeners, and the
+    /// capture table cannot be replaced while it lives.
+    pub(super) fn end_worker(&self) -> Result<Option<u32>, SupervisorError> {
+        let ended = process::end_leftover(&record_path(&self.run_dir, self.role))?;
         if let Some(pid) = ended {
             tracing::warn!(
                 pid,
                 "ended the data worker that an earlier supervisor left behind"
             );
         }
-        Ok(Self {
-            _lock,
-            _namespace,
-            ended,
-        })
+        Ok(ended)
     }
 }
 
@@ -104,13 +119,15 @@ async fn patiently<T>(
 }
 
 impl Frame {
-    /// Opens the control socket; the worker is due at once.
+    /// Opens the control socket. The worker is due at once, or, with `adoptee`, running; what it handed over and is not
+    /// the frame's stays in `adoptee.fds`.
     pub(super) fn open(
         run_dir: &Path,
         role: &'static str,
         name: &str,
         worker: WorkerCommand,
         inviting: Option<(ServerStore, Vec<HostPort>)>,
+        adoptee: Option<Adoptee>,
     ) -> Result<Self, SupervisorError> {
         let board = Board::new(role, name, Vec::<SocketAddr>::new());
         let access = Arc::new(Access {
@@ -120,14 +137,71 @@ impl Frame {
         });
         let socket = ControlSocket::open(socket_path(run_dir, role), access.clone())?;
         let handler = |kind| signal(kind).map_err(SupervisorError::Signals);
-        Ok(Self {
+        let (terminate, interrupt) = (
+            handler(SignalKind::terminate())?,
+            handler(SignalKind::interrupt())?,
+        );
+        let record = record_path(run_dir, role);
+        let (door, keeper) = match adoptee {
+            None => (
+                Door::open(run_dir, role)?,
+                Keeper::new(worker, record, instance()?),
+            ),
+            Some(mut adoptee) => (
+                Door::reopen(run_dir, role, &mut adoptee.fds)?,
+                Keeper::adopt(worker, record, adoptee),
+            ),
+        };
+        let frame = Self {
             board,
-            keeper: Keeper::new(worker, record_path(run_dir, role), instance()?),
+            keeper,
+            door,
             access,
-            terminate: handler(SignalKind::terminate())?,
-            interrupt: handler(SignalKind::interrupt())?,
+            terminate,
+            interrupt,
             _socket: socket,
-        })
+        };
+        frame.publish_worker();
+        if frame.keeper.pid().is_some() {
+            frame.note_adoption();
+        }
+        Ok(frame)
+    }
+
+    fn publish_worker(&self) {
+        let (pid, generation) = (self.keeper.pid(), self.keeper.generation());
+        self.board.update(|status| {
+            status.state = State::Starting;
+            status.worker = pid.map(|pid| WorkerProcess {
+                pid,
+                report_age_ms: None,
+            });
+            status.generation = generation;
+        });
+    }
+
+    /// A worker that hands over is ready.
+    fn note_adoption(&self) {
+        self.board.update(|status| status.state = State::Running);
+        self.board.incident(
+            "supervisor-died",
+            "the supervisor before this one ended without stopping; its data worker goes on, and so do its flows",
+        );
+    }
+
+    /// Adds what every worker gets to the descriptors of its role.
+    pub(super) fn add_descriptors(
+        &self,
+        names: &mut Vec<String>,
+        fds: &mut Vec<OwnedFd>,
+    ) -> Result<(), SupervisorError> {
+        let (name, fd) = self
+            .door
+            .descriptor()
+            .map_err(SupervisorError::Descriptors)?;
+        names.push(name);
+        fds.push(fd);
+        Ok(())
     }
 
     /// What happens next. Cancel-safe.
@@ -141,21 +215,9 @@ impl Frame {
     }
 
     /// Starts a worker; a failure comes back as its death.
-    pub(super) fn start(
-        &mut self,
-        message: ToWorker,
-        fds: Vec<std::os::fd::OwnedFd>,
-    ) -> Option<Event> {
+    pub(super) fn start(&mut self, message: ToWorker, fds: Vec<OwnedFd>) -> Option<Event> {
         let failed = self.keeper.start(message, fds);
-        let (pid, generation) = (self.keeper.pid(), self.keeper.generation());
-        self.board.update(|status| {
-            status.state = State::Starting;
-            status.worker = pid.map(|pid| WorkerProcess {
-                pid,
-                report_age_ms: None,
-            });
-            status.generation = generation;
-        });
+        self.publish_worker();
         failed
     }
 
@@ -168,7 +230,7 @@ impl Frame {
             }
             FromWorker::Status(report) => self.board.report(report),
             FromWorker::Incident { kind, text } => self.board.incident(&kind, &text),
-            other @ FromWorker::Redeem { .. } => return Some(other),
+            other @ (FromWorker::Redeem { .. } | FromWorker::Handover(_)) => return Some(other),
         }
         None
     }

@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tokio::process::Child;
 use tokio::sync::mpsc;
 
-use super::process::{self, SpawnError, WorkerCommand};
+use super::adopt::Adoptee;
+use super::process::{Process, SpawnError, WorkerCommand};
 use super::restart::{RestartPolicy, Verdict};
-use crate::worker::{FromWorker, Identity, Receiver, Sender, ToWorker, pair};
+use crate::worker::{FromWorker, Identity, Receiver, Sender, SupervisorChannel, ToWorker, pair};
 
 /// Messages that may wait for a worker to read them.
 const QUEUE: usize = 64;
@@ -42,7 +42,7 @@ enum State {
 }
 
 struct Running {
-    child: Child,
+    process: Process,
     since: Instant,
     outbox: mpsc::Sender<(ToWorker, Vec<OwnedFd>)>,
     inbox: Receiver<FromWorker>,
@@ -74,6 +74,24 @@ impl Keeper {
         }
     }
 
+    /// Goes on with a worker that an earlier supervisor started; the generations go on from its.
+    pub(super) fn adopt(command: WorkerCommand, record: PathBuf, adoptee: Adoptee) -> Self {
+        let Identity {
+            instance,
+            generation,
+            ..
+        } = adoptee.identity;
+        let running = Running::new(Process::Adopted(adoptee.process), adoptee.channel);
+        Self {
+            command,
+            record,
+            instance,
+            generation,
+            policy: RestartPolicy::default(),
+            state: State::Running(Box::new(running)),
+        }
+    }
+
     /// The generation of the worker that was started last; 0 before the first.
     pub(super) fn generation(&self) -> u32 {
         self.generation
@@ -82,7 +100,7 @@ impl Keeper {
     /// The process id of the worker that runs.
     pub(super) fn pid(&self) -> Option<u32> {
         match &self.state {
-            State::Running(running) => running.child.id(),
+            State::Running(running) => running.process.id(),
             State::Waiting(_) => None,
         }
     }
@@ -113,7 +131,7 @@ impl Keeper {
             Ok(running) => {
                 tracing::info!(
                     generation = self.generation,
-                    pid = running.child.id(),
+                    pid = running.process.id(),
                     "data worker started"
                 );
                 self.state = State::Running(Box::new(running));
@@ -127,16 +145,7 @@ impl Keeper {
     fn spawn(&self) -> Result<Running, SpawnError> {
         let (channel, theirs) = pair()?;
         let child = self.command.spawn(theirs, &self.record)?;
-        let (sender, inbox) = channel.into_split();
-        let (outbox, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(deliver(sender, queue));
-        Ok(Running {
-            child,
-            since: Instant::now(),
-            outbox,
-            inbox,
-            silent: false,
-        })
+        Ok(Running::new(Process::Child(child), channel))
     }
 
     /// Counts a start that was not even tried as a death, so that the next one waits.
@@ -155,9 +164,7 @@ impl Keeper {
         };
         if let Err(mpsc::error::TrySendError::Full(_)) = running.outbox.try_send((message, fds)) {
             tracing::error!("the data worker does not read its messages; it is killed");
-            if let Err(error) = running.child.start_kill() {
-                tracing::error!("cannot kill the data worker: {error}");
-            }
+            running.process.kill();
         }
     }
 
@@ -166,7 +173,7 @@ impl Keeper {
         self.send(ToWorker::Stop);
         let now = State::Waiting(tokio::time::Instant::now());
         if let State::Running(mut running) = std::mem::replace(&mut self.state, now) {
-            process::wait_or_kill(&mut running.child, STOP_PATIENCE).await;
+            running.process.wait_or_kill(STOP_PATIENCE).await;
         }
         if let Err(error) = crate::store::files::remove(&self.record) {
             tracing::warn!("{error}");
@@ -193,6 +200,19 @@ impl Keeper {
 }
 
 impl Running {
+    fn new(process: Process, channel: SupervisorChannel) -> Self {
+        let (sender, inbox) = channel.into_split();
+        let (outbox, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(deliver(sender, queue));
+        Self {
+            process,
+            since: Instant::now(),
+            outbox,
+            inbox,
+            silent: false,
+        }
+    }
+
     /// The next message, or how the worker ended. Cancel-safe.
     async fn next(&mut self) -> Result<FromWorker, String> {
         if !self.silent {
@@ -204,29 +224,21 @@ impl Running {
                     Ok(None) => {}
                     Err(error) => {
                         tracing::error!("{error}; the data worker is killed");
-                        let _ = self.child.start_kill();
+                        self.process.kill();
                     }
                 },
-                status = self.child.wait() => return Err(describe(status)),
+                how = self.process.wait() => return Err(how),
             }
             self.silent = true;
         }
         // A worker that closed its channel can do nothing useful any more.
-        let ended = tokio::time::timeout(STOP_PATIENCE, self.child.wait()).await;
-        match ended {
-            Ok(status) => Err(describe(status)),
+        match tokio::time::timeout(STOP_PATIENCE, self.process.wait()).await {
+            Ok(how) => Err(how),
             Err(_) => {
-                let _ = self.child.start_kill();
-                Err(describe(self.child.wait().await))
+                self.process.kill();
+                Err(self.process.wait().await)
             }
         }
-    }
-}
-
-fn describe(status: std::io::Result<std::process::ExitStatus>) -> String {
-    match status {
-        Ok(status) => status.to_string(),
-        Err(error) => format!("unknown exit status: {error}"),
     }
 }
 

@@ -2,15 +2,18 @@
 //!
 //! A supervisor owns what needs privilege: nftables rules, policy routes, listening sockets, keys and invitations. It
 //! starts a worker, passes it descriptors and starts the next one when it dies; rules and listeners stay meanwhile, so
-//! that connections wait instead of failing. It removes everything of its own when it is told to stop, and what an
-//! earlier one left when it starts.
+//! that connections wait instead of failing. It removes everything of its own when it is told to stop. When it is
+//! killed, the worker goes on, and the next supervisor takes it over with all that it holds; where that cannot be, it
+//! removes what the earlier one left.
 //!
 //! - `router`, `server`: [`run_router`], [`run_server`]; `links`, `capture`: the router's links and listeners;
 //!   `registrar`: the server's invitations.
-//! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts.
+//! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts;
+//!   `adopt`: the worker of a supervisor that was killed.
 //! - `process`, `lock`: processes and who may run; `socket`, `status`: what is told to others.
 //! - `clean`: [`clean`], for what nobody owns any more.
 
+mod adopt;
 mod capture;
 mod clean;
 mod frame;

@@ -1,18 +1,20 @@
 //! Worker processes: one is started, is found again after a crash of its supervisor, and is ended.
 //!
-//! A worker leaves a record in the run directory (process id, start time, boot), by which the next supervisor, or
-//! `guywire router clean`, ends it and nobody else.
+//! A worker leaves a record in the run directory (process id, start time, boot), by which the next supervisor watches
+//! or ends it, or `guywire router clean` ends it, and nobody else.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 use crate::store::{FileError, files};
 use crate::worker::WORKER_FD_ENV;
@@ -101,8 +103,103 @@ impl ProcessRecord {
         })
     }
 
-    fn is_alive(&self) -> bool {
-        self.boot == boot_id() && start_time(self.pid) == Some(self.start)
+    /// A descriptor of exactly this process; `None` once it has ended.
+    fn open(&self) -> Option<OwnedFd> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Only now is it certain that the descriptor is of the recorded process, and it stays so.
+        (self.boot == boot_id() && start_time(self.pid) == Some(self.start)).then_some(pidfd)
+    }
+}
+
+/// A worker's process, as its supervisor watches it.
+#[derive(Debug)]
+pub(super) enum Process {
+    /// Started by this supervisor.
+    Child(Child),
+    /// Started by an earlier one.
+    Adopted(Adopted),
+}
+
+/// A process that is somebody else's child.
+#[derive(Debug)]
+pub(super) struct Adopted {
+    pid: u32,
+    pidfd: Arc<OwnedFd>,
+    /// Turns true at its end.
+    ended: watch::Receiver<bool>,
+}
+
+impl Adopted {
+    /// The process that a record names, if it still lives. A thread waits for its end: there is one such process at
+    /// most, and a runtime that waits for descriptors of any kind would need unsafe code.
+    pub(super) fn find(record: &Path) -> Option<Self> {
+        let text = files::read(record).ok()?;
+        let process: ProcessRecord = serde_json::from_str(&text).ok()?;
+        let pidfd = Arc::new(process.open()?);
+        let (end, ended) = watch::channel(false);
+        let watched = pidfd.clone();
+        let wait = move || {
+            let mut wait = [PollFd::new(&*watched, PollFlags::IN)];
+            while matches!(
+                rustix::event::poll(&mut wait, None),
+                Ok(0) | Err(rustix::io::Errno::INTR)
+            ) {}
+            end.send_replace(true);
+        };
+        std::thread::Builder::new()
+            .name("adopted-worker".into())
+            .spawn(wait)
+            .ok()?;
+        let pid = process.pid;
+        Some(Self { pid, pidfd, ended })
+    }
+}
+
+impl Process {
+    /// Its id, while it runs.
+    pub(super) fn id(&self) -> Option<u32> {
+        match self {
+            Self::Child(child) => child.id(),
+            Self::Adopted(adopted) => Some(adopted.pid),
+        }
+    }
+
+    /// Kills it, without waiting.
+    pub(super) fn kill(&mut self) {
+        let killed = match self {
+            Self::Child(child) => child.start_kill(),
+            Self::Adopted(adopted) => {
+                pidfd_send_signal(&*adopted.pidfd, Signal::KILL).map_err(io::Error::from)
+            }
+        };
+        if let Err(error) = killed {
+            tracing::error!("cannot kill the data worker: {error}");
+        }
+    }
+
+    /// Waits for its end and tells how that was. Cancel-safe.
+    pub(super) async fn wait(&mut self) -> String {
+        match self {
+            Self::Child(child) => match child.wait().await {
+                Ok(status) => status.to_string(),
+                Err(error) => format!("unknown exit status: {error}"),
+            },
+            Self::Adopted(adopted) => {
+                // How it ended, only its parent is told.
+                let _ = adopted.ended.wait_for(|ended| *ended).await;
+                "unknown exit status: an earlier supervisor had started it".to_owned()
+            }
+        }
+    }
+
+    /// Waits for it to end by itself, and kills it when it takes longer than `patience`.
+    pub(super) async fn wait_or_kill(&mut self, patience: Duration) {
+        if tokio::time::timeout(patience, self.wait()).await.is_err() {
+            tracing::warn!("the data worker does not stop; it is killed");
+            self.kill();
+            self.wait().await;
+        }
     }
 }
 
@@ -130,16 +227,9 @@ pub(super) fn end_leftover(record: &Path) -> Result<Option<u32>, FileError> {
 
 /// Kills a process and waits until it is gone; false if it was not there.
 fn kill(process: &ProcessRecord) -> io::Result<bool> {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
+    let Some(pidfd) = process.open() else {
         return Ok(false);
     };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return Ok(false);
-    };
-    // Only now is it certain that the descriptor is of the recorded process, and it stays so.
-    if !process.is_alive() {
-        return Ok(false);
-    }
     match pidfd_send_signal(&pidfd, Signal::KILL) {
         Err(rustix::io::Errno::SRCH) => return Ok(false),
         result => result?,
@@ -152,16 +242,6 @@ fn kill(process: &ProcessRecord) -> io::Result<bool> {
         ));
     }
     Ok(true)
-}
-
-/// Waits for a child to exit by itself, and kills it when it takes longer than `patience`.
-pub(super) async fn wait_or_kill(child: &mut Child, patience: Duration) {
-    if tokio::time::timeout(patience, child.wait()).await.is_err() {
-        tracing::warn!("the data worker does not stop; it is killed");
-        if let Err(error) = child.kill().await {
-            tracing::error!("cannot kill the data worker: {error}");
-        }
-    }
 }
 
 fn start_time(pid: u32) -> Option<u64> {
@@ -202,6 +282,20 @@ mod tests {
         assert_eq!(end_leftover(&record).unwrap(), child.id());
         assert!(!child.wait().await.unwrap().success());
         assert_eq!(end_leftover(&record).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn one_that_another_started_is_watched_and_killed() {
+        let dir = TempDir::new("process-adopted");
+        let record = dir.path().join("router.worker");
+        let mut child = sleeper(&record);
+        let mut adopted = Process::Adopted(Adopted::find(&record).expect("it lives"));
+        assert_eq!(adopted.id(), child.id());
+        let early = tokio::time::timeout(Duration::from_millis(50), adopted.wait()).await;
+        assert!(early.is_err(), "{early:?}");
+        adopted.wait_or_kill(Duration::ZERO).await;
+        assert!(!child.wait().await.unwrap().success());
+        assert!(Adopted::find(&record).is_none());
     }
 
     #[tokio::test]

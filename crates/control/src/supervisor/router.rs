@@ -10,6 +10,7 @@ use guywire_net::route::{Changes, Netlink};
 use guywire_transport::key::PrivateKey;
 use tokio::time::Instant;
 
+use super::adopt::{self, Adoptee};
 use super::capture::Listeners;
 use super::clean::remove_rules;
 use super::frame::{Claim, Frame, Happening};
@@ -57,12 +58,19 @@ pub async fn run_router(
     worker: WorkerCommand,
 ) -> Result<(), SupervisorError> {
     let key = router_key(&config.state_dir)?;
-    let _claim = Claim::take(&config.run_dir, ROUTER_ROLE).await?;
+    let claim = Claim::take(&config.run_dir, ROUTER_ROLE).await?;
     let netlink = Netlink::new()?;
-    for leftover in remove_rules(&netlink).await? {
-        tracing::warn!("removed what an earlier router left behind: {leftover}");
+    let adopted = match claim.find_worker().await {
+        Some(adoptee) => taken_over(&config, &key, adoptee),
+        None => None,
+    };
+    if adopted.is_none() {
+        claim.end_worker()?;
+        for leftover in remove_rules(&netlink).await? {
+            tracing::warn!("removed what an earlier router left behind: {leftover}");
+        }
     }
-    let result = match Router::open(config, key, netlink.clone(), worker).await {
+    let result = match Router::open(config, key, netlink.clone(), worker, adopted).await {
         Ok(mut router) => {
             let why = router.serve().await;
             router.frame.stop(why).await;
@@ -82,14 +90,28 @@ impl Router {
         key: PrivateKey,
         netlink: Netlink,
         worker: WorkerCommand,
+        adopted: Option<(Adoptee, Capturing)>,
     ) -> Result<Self, SupervisorError> {
         // First watch, then look: nothing is missed in between.
         let changes = Some(Changes::watch()?);
         netlink.add_tproxy_policy(TPROXY).await?;
         let surveyed = links::survey(&netlink, &config.links, &config.server.addresses).await?;
         links::apply_tables(&netlink, &surveyed).await?;
-        let capturing = Some(start_capture(&config, &netlink).await?);
-        let frame = Frame::open(&config.run_dir, ROUTER_ROLE, &config.name, worker, None)?;
+        let (adoptee, capturing) = match adopted {
+            None => (None, start_capture(&config, &netlink).await?),
+            Some((adoptee, capturing)) => {
+                // Only through its own socket can the table be changed; the rules may be those of an older configuration.
+                nft::update_capture(
+                    &capturing.rules,
+                    &capture_rules(&config, &capturing.listeners),
+                )?;
+                nft::install_nat(&nat_rules(&config, false))?;
+                (Some(adoptee), capturing)
+            }
+        };
+        let capturing = Some(capturing);
+        let (run_dir, name) = (config.run_dir.clone(), config.name.clone());
+        let frame = Frame::open(&run_dir, ROUTER_ROLE, &name, worker, None, adoptee)?;
         let addresses: Vec<SocketAddr> = config.server.addresses.clone();
         frame.board.update(|status| status.addresses = addresses);
         let mut router = Self {
@@ -175,18 +197,9 @@ impl Router {
                 .try_clone()
                 .map_err(SupervisorError::Descriptors)?,
         );
-        let config = &self.config;
-        let setup = RouterSetup {
-            identity,
-            name: config.name.clone(),
-            private_key: SecretBytes(self.key.to_pkcs8()),
-            server: config.server.clone(),
-            links: self.links.clone(),
-            scheduler: config.scheduler.clone(),
-            session_memory: config.session_memory.0,
-            max_flows: config.max_flows,
-            fds: names,
-        };
+        self.frame.add_descriptors(&mut names, &mut fds)?;
+        let links = self.links.clone();
+        let setup = setup(&self.config, &self.key, identity, links, names);
         Ok((setup, fds))
     }
 
@@ -271,15 +284,64 @@ async fn start_capture(
 ) -> Result<Capturing, SupervisorError> {
     let listeners = Listeners::open(config, netlink).await?;
     nft::install_nat(&nat_rules(config, false))?;
-    let rules = nft::install_capture(&CaptureRules {
+    let rules = nft::install_capture(&capture_rules(config, &listeners))?;
+    Ok(Capturing { listeners, rules })
+}
+
+fn capture_rules(config: &RouterConfig, listeners: &Listeners) -> CaptureRules {
+    CaptureRules {
         lan: config.lan.clone(),
         mark: MARK,
         port4: listeners.port4(),
         port6: listeners.port6(),
         bypass: config.capture.bypass.clone(),
         reject_quic: config.capture.reject_quic,
-    })?;
-    Ok(Capturing { listeners, rules })
+    }
+}
+
+/// What a worker is told to be.
+fn setup(
+    config: &RouterConfig,
+    key: &PrivateKey,
+    identity: Identity,
+    links: Vec<LinkSetup>,
+    fds: Vec<String>,
+) -> RouterSetup {
+    RouterSetup {
+        identity,
+        name: config.name.clone(),
+        private_key: SecretBytes(key.to_pkcs8()),
+        server: config.server.clone(),
+        links,
+        scheduler: config.scheduler.clone(),
+        session_memory: config.session_memory.0,
+        max_flows: config.max_flows,
+        fds,
+    }
+}
+
+/// The worker of a router that was killed, and what it captures with, if it is what a new one would be told to be.
+fn taken_over(
+    config: &RouterConfig,
+    key: &PrivateKey,
+    mut adoptee: Adoptee,
+) -> Option<(Adoptee, Capturing)> {
+    let listeners = Listeners::take_back(config, &mut adoptee);
+    let rules = adoptee.take(descriptor::CAPTURE).pop();
+    let same = match &adoptee.start {
+        ToWorker::StartRouter(started) => {
+            let (identity, links) = (started.identity.clone(), started.links.clone());
+            *started == setup(config, key, identity, links, started.fds.clone())
+        }
+        _ => false,
+    };
+    let capturing = listeners
+        .zip(rules)
+        .map(|(listeners, rules)| Capturing { listeners, rules });
+    if !adopt::note_fit(same && capturing.is_some()) {
+        return None;
+    }
+    Some((adoptee, capturing?))
 }
 
 fn nat_rules(config: &RouterConfig, closed: bool) -> NatRules {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use guywire_net::listen::tcp_listener;
 
+use super::adopt::{self, Adoptee};
 use super::frame::{Claim, Frame, Happening};
 use super::keeper::Event;
 use super::process::WorkerCommand;
@@ -33,17 +34,16 @@ pub async fn run_server(
     worker: WorkerCommand,
 ) -> Result<(), SupervisorError> {
     let store = ServerStore::open(&config.state_dir)?;
-    let _claim = Claim::take(&config.run_dir, SERVER_ROLE).await?;
-    let listeners = listen(&config.listen)?;
-    let inviting = Some((store.clone(), config.address.clone()));
-    let frame = Frame::open(&config.run_dir, SERVER_ROLE, SERVER_ROLE, worker, inviting)?;
-    let registrar = Registrar::new(store.clone());
-    let mut server = Server {
-        config,
-        store,
-        frame,
-        registrar,
-        listeners,
+    let claim = Claim::take(&config.run_dir, SERVER_ROLE).await?;
+    let mut server = match claim.find_worker().await {
+        Some(adoptee) if fits(&config, &store, &adoptee) => {
+            Server::adopt(config, store, worker, adoptee)?
+        }
+        _ => {
+            claim.end_worker()?;
+            let listeners = listen(&config.listen)?;
+            Server::open(config, store, worker, listeners, None)?
+        }
     };
     server.publish();
     let why = server.serve().await;
@@ -53,6 +53,41 @@ pub async fn run_server(
 }
 
 impl Server {
+    fn open(
+        config: ServerConfig,
+        store: ServerStore,
+        worker: WorkerCommand,
+        listeners: Vec<TcpListener>,
+        adoptee: Option<Adoptee>,
+    ) -> Result<Self, SupervisorError> {
+        let inviting = Some((store.clone(), config.address.clone()));
+        let (run_dir, role) = (config.run_dir.clone(), SERVER_ROLE);
+        let frame = Frame::open(&run_dir, role, role, worker, inviting, adoptee)?;
+        let registrar = Registrar::new(store.clone());
+        Ok(Self {
+            config,
+            store,
+            frame,
+            registrar,
+            listeners,
+        })
+    }
+
+    /// Goes on with the worker of a supervisor that was killed. The routers may have changed since it was started.
+    fn adopt(
+        config: ServerConfig,
+        store: ServerStore,
+        worker: WorkerCommand,
+        mut adoptee: Adoptee,
+    ) -> Result<Self, SupervisorError> {
+        let routers = store.routers()?;
+        let listeners = adoptee.take(descriptor::LISTEN);
+        let listeners = listeners.into_iter().map(TcpListener::from).collect();
+        let mut server = Self::open(config, store, worker, listeners, Some(adoptee))?;
+        server.frame.keeper.send(ToWorker::Routers(routers));
+        Ok(server)
+    }
+
     /// Acts on what happens until somebody wants a stop; says who.
     async fn serve(&mut self) -> &'static str {
         loop {
@@ -134,28 +169,16 @@ impl Server {
             .listeners
             .iter()
             .map(|listener| listener.try_clone().map(OwnedFd::from));
-        let fds = fds
+        let mut fds = fds
             .collect::<io::Result<Vec<_>>>()
             .map_err(SupervisorError::Descriptors)?;
-        let dns = self
-            .config
-            .resolvers_or(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-        if dns.is_empty() {
+        let mut names = vec![descriptor::LISTEN.to_owned(); fds.len()];
+        self.frame.add_descriptors(&mut names, &mut fds)?;
+        let setup = setup(&self.config, &self.store, identity, names)?;
+        if setup.dns.is_empty() {
             let text = "no resolver is known, so names do not resolve for the routers; set `dns.resolvers`";
             self.frame.board.incident("no-resolver", text);
         }
-        let setup = ServerSetup {
-            identity,
-            private_key: SecretBytes(self.store.private_key()?.to_pkcs8()),
-            tag_keys: self.store.tag_keys()?,
-            routers: self.store.routers()?,
-            dns,
-            allow: self.config.allow.clone(),
-            allow_ports: self.config.allow_ports.clone(),
-            session_memory: self.config.session_memory.0,
-            max_flows: self.config.max_flows,
-            fds: vec![descriptor::LISTEN.to_owned(); fds.len()],
-        };
         Ok((setup, fds))
     }
 
@@ -172,6 +195,49 @@ impl Server {
             status.routers = routers.into_iter().map(|router| router.name).collect();
         });
     }
+}
+
+/// What a worker is told to be.
+fn setup(
+    config: &ServerConfig,
+    store: &ServerStore,
+    identity: Identity,
+    fds: Vec<String>,
+) -> Result<ServerSetup, SupervisorError> {
+    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    Ok(ServerSetup {
+        identity,
+        private_key: SecretBytes(store.private_key()?.to_pkcs8()),
+        tag_keys: store.tag_keys()?,
+        routers: store.routers()?,
+        dns: config.resolvers_or(&resolv_conf),
+        allow: config.allow.clone(),
+        allow_ports: config.allow_ports.clone(),
+        session_memory: config.session_memory.0,
+        max_flows: config.max_flows,
+        fds,
+    })
+}
+
+/// Whether a worker is what a new one would be told to be, listening where it should.
+fn fits(config: &ServerConfig, store: &ServerStore, adoptee: &Adoptee) -> bool {
+    let ToWorker::StartServer(started) = &adoptee.start else {
+        return false;
+    };
+    let mut listening = adoptee.addresses(descriptor::LISTEN);
+    let mut wanted = config.listen.clone();
+    // As in `listen`: a family that the kernel lacks is left out.
+    wanted.retain(|address| address.is_ipv4() || listening.iter().any(SocketAddr::is_ipv6));
+    listening.sort();
+    wanted.sort();
+    let Ok(expected) = setup(config, store, started.identity.clone(), started.fds.clone()) else {
+        return false;
+    };
+    let expected = ServerSetup {
+        routers: started.routers.clone(),
+        ..expected
+    };
+    adopt::note_fit(*started == expected && listening == wanted)
 }
 
 /// Listens on all addresses. A family that the kernel lacks is left out as long as another is there.

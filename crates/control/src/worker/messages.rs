@@ -25,6 +25,8 @@ pub mod descriptor {
     pub const CAPTURE: &str = "capture";
     /// TCP listener for routers (server; one for each address).
     pub const LISTEN: &str = "listen";
+    /// Unix listener in the run directory by which the next supervisor finds the worker when this one was killed.
+    pub const ADOPTION: &str = "adoption";
 }
 
 /// A message of the channel, and the names of the descriptors that travel with it.
@@ -78,6 +80,9 @@ pub enum FromWorker {
         /// Who asks: address and port, for the log.
         peer: String,
     },
+    /// The first message to a supervisor that finds a worker whose own was killed: what the worker was started with,
+    /// links and routers as they were then. Carries copies of the descriptors that it names.
+    Handover(Box<ToWorker>),
     /// Something a person should know of.
     Incident {
         /// A word for machines, such as `wrong-server-key`.
@@ -97,12 +102,19 @@ impl Message for ToWorker {
     }
 }
 
-impl Message for FromWorker {}
+impl Message for FromWorker {
+    fn descriptors(&self) -> &[String] {
+        match self {
+            Self::Handover(start) => start.descriptors(),
+            _ => &[],
+        }
+    }
+}
 
 /// Which endpoint this is, for HELLO.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// 32 hexadecimal digits, new each time a supervisor starts.
+    /// 32 hexadecimal digits, new each time a supervisor starts without a worker to take over.
     pub instance: String,
     /// Counts the workers of one supervisor, from 1.
     pub generation: u32,

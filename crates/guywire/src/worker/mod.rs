@@ -6,6 +6,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | `supervisor` | what is said to the supervisor, and to the next one when it was killed |
 //! | `router` | captured connections become flows |
 //! | `server` | flows become connections |
 //! | `dns` | the LAN's questions, relayed over flows; `service:dns` at the server |
@@ -15,16 +16,18 @@ mod dns;
 mod policy;
 mod router;
 mod server;
+mod supervisor;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use guywire_control::worker::{FromWorker, ToWorker, WorkerEnd, WorkerStatus, descriptor};
+use guywire_control::worker::{ToWorker, WorkerEnd, WorkerStatus, descriptor};
 use guywire_flow::PathReport;
 use guywire_transport::hello::Endpoint;
 use guywire_transport::session::SessionHandle;
-use tokio::sync::mpsc;
+
+use supervisor::{Estate, Inbox, Outbox};
 
 /// How often the supervisor gets a snapshot.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -63,52 +66,19 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve() -> anyhow::Result<()> {
-    let channel = WorkerEnd::from_env()?;
-    let (sender, mut receiver) = channel.into_split();
-    let (outbox, messages) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(write_messages(sender, messages));
+    let (sender, mut receiver) = WorkerEnd::from_env()?.into_split();
     let Some((start, fds)) = receiver.recv().await? else {
         bail!("the supervisor closed the channel before it said what to be");
     };
+    let estate = Estate::copy(&start, &fds)?;
+    let (outbox, mut inbox) = supervisor::connect(sender, receiver, estate)?;
     match start {
-        ToWorker::StartRouter(setup) => router::serve(setup, fds, outbox, &mut receiver).await,
-        ToWorker::StartServer(setup) => server::serve(setup, fds, outbox, &mut receiver).await,
+        ToWorker::StartRouter(setup) => router::serve(setup, fds, outbox, &mut inbox).await,
+        ToWorker::StartServer(setup) => server::serve(setup, fds, outbox, &mut inbox).await,
         other => bail!("the supervisor's first message is not a setup: {other:?}"),
     }?;
     tokio::time::sleep(FAREWELL).await;
-    writer.abort();
     Ok(())
-}
-
-/// What the worker says to its supervisor.
-type Outbox = mpsc::UnboundedSender<FromWorker>;
-/// What the supervisor says to its worker.
-type Inbox = guywire_control::worker::Receiver<ToWorker>;
-
-/// One task writes, so that nobody who has something to say waits for the supervisor.
-async fn write_messages(
-    mut sender: guywire_control::worker::Sender<FromWorker>,
-    mut messages: mpsc::UnboundedReceiver<FromWorker>,
-) {
-    while let Some(message) = messages.recv().await {
-        if let Err(error) = sender.send(&message, &[]).await {
-            tracing::warn!(%error, "the supervisor is gone; the worker goes on without it");
-            // The worker lives on: what it has to say is dropped.
-            while messages.recv().await.is_some() {}
-        }
-    }
-}
-
-/// The next message. Without a supervisor there is none: the worker lives on.
-async fn next_message(inbox: &mut Inbox) -> ToWorker {
-    match inbox.recv().await {
-        Ok(Some((message, _fds))) => message,
-        Ok(None) => std::future::pending().await,
-        Err(error) => {
-            tracing::warn!(%error, "the supervisor cannot be understood; the worker goes on without it");
-            std::future::pending().await
-        }
-    }
 }
 
 /// The descriptors that came with a setup, by name.

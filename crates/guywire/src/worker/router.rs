@@ -42,20 +42,20 @@ pub(super) async fn serve(
     }
     // Held open so that the capture table lives as long as this worker does.
     let _capture = fds.take(&[descriptor::CAPTURE]);
-    let _ = outbox.send(FromWorker::Ready);
+    outbox.send(FromWorker::Ready);
 
     let mut status = tokio::time::interval(STATUS_EVERY);
     let mut totals = Totals::default();
     loop {
         tokio::select! {
-            message = super::next_message(inbox) => match message {
+            message = inbox.next() => match message {
                 ToWorker::Links(setups) => router.set_links(links(&setups)?),
                 ToWorker::Stop => break,
                 other => tracing::warn!(?other, "not for a router's worker"),
             },
             Some(news) = news.recv() => tell(&outbox, news),
             _ = status.tick() => {
-                let _ = outbox.send(FromWorker::Status(totals.snapshot(&router)));
+                outbox.send(FromWorker::Status(totals.snapshot(&router)));
             }
         }
     }
@@ -118,7 +118,7 @@ fn tell(outbox: &Outbox, news: RouterNews) {
                         Give each router a key of its own: `guywire server invite NAME`, then `guywire router join LINE`"
                 .to_owned();
             let kind = "superseded".to_owned();
-            let _ = outbox.send(FromWorker::Incident { kind, text });
+            outbox.send(FromWorker::Incident { kind, text });
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn serve(
     let policy = Arc::new(Policy::new(setup.allow, setup.allow_ports));
     let resolvers: Arc<[SocketAddr]> = setup.dns.into();
     policy.set_own(own_addresses().await);
-    let _ = outbox.send(FromWorker::Ready);
+    outbox.send(FromWorker::Ready);
 
     let mut status = tokio::time::interval(STATUS_EVERY);
     let mut addresses = tokio::time::interval(ADDRESSES_EVERY);
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     let mut refused = tokio::time::interval(REFUSALS_EVERY);
     loop {
         tokio::select! {
-            message = super::next_message(inbox) => match message {
+            message = inbox.next() => match message {
                 ToWorker::Routers(routers) => {
                     members.set_routers(&routers)?;
                     server.retain(|key| members.names.contains_key(key));
@@ -79,7 +79,7 @@ pub(super) async fn serve(
                 ServerNews::Refused(error) => refusals.count(&error),
             },
             _ = status.tick() => {
-                let _ = outbox.send(FromWorker::Status(snapshot(&server, &members)));
+                outbox.send(FromWorker::Status(snapshot(&server, &members)));
             }
             _ = addresses.tick() => policy.set_own(own_addresses().await),
             _ = refused.tick() => refusals.log(),
@@ -194,7 +194,7 @@ impl Invitations {
             waiting.answers.insert(request, answer);
             request
         };
-        let _ = self.outbox.send(FromWorker::Redeem {
+        self.outbox.send(FromWorker::Redeem {
             request,
             secret: SecretText(candidate.request.secret.to_string()),
             public_key: candidate.key.to_string(),

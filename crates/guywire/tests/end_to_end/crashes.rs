@@ -1,10 +1,11 @@
-//! Processes are killed: nothing that broke looks complete, and nothing is left behind.
+//! Processes are killed: nothing that broke looks complete, what need not break does not, and nothing is left behind.
 
+use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use xtask::lab::{THREE_LINKS, signal};
+use xtask::lab::{Lab, THREE_LINKS, signal};
 
 use super::{have, lab};
 
@@ -33,6 +34,119 @@ fn killed_worker(role: &str) -> Result<()> {
         .start_many(OPEN)?;
     sleep(Duration::from_secs(2));
     signal(lab.pid(role)?, "-9")?;
+    await_connection(lab)?;
+    let transfers = running.wait()?;
+    ensure!(
+        transfers.ended("reset") == u64::from(OPEN),
+        "not all were reset: {transfers:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn flows_outlive_a_killed_router_supervisor() -> Result<()> {
+    let Some(turn) = lab("orphan-router", THREE_LINKS)? else {
+        return Ok(());
+    };
+    killed_supervisor(&turn.lab, "router")?;
+    // The new one was killed too: what it leaves behind can still be removed by hand.
+    turn.lab.output("router", &["guywire", "router", "clean"])?;
+    if have(&["nft"]) {
+        let tables = turn.lab.output("router", &["nft", "list", "tables"])?;
+        ensure!(!tables.contains("guywire"), "`router clean` left {tables}");
+    }
+    Ok(())
+}
+
+#[test]
+fn flows_outlive_a_killed_server_supervisor() -> Result<()> {
+    let Some(turn) = lab("orphan-server", THREE_LINKS)? else {
+        return Ok(());
+    };
+    killed_supervisor(&turn.lab, "server")
+}
+
+/// Kills a supervisor in the middle of a download, starts another one, and expects every byte to arrive, new
+/// connections to work all the while, and the next worker to be started by the new supervisor.
+fn killed_supervisor(lab: &Lab, role: &str) -> Result<()> {
+    let worker = supervised(lab, role)?;
+    let running = lab
+        .fetch("http://internet/bytes/20000000?rate=20mbit")
+        .start()?;
+    sleep(Duration::from_secs(1));
+    signal(lab.pid(&format!("{role}_supervisor"))?, "-9")?;
+    sleep(Duration::from_secs(1));
+    let orphaned = lab.fetch("http://internet/bytes/1000").run()?;
+    ensure!(orphaned.succeeded(), "without a supervisor: {orphaned:?}");
+    let _supervisor = Supervisor::start(lab, role)?;
+    let adopted = await_supervised(lab, role, |_| true)?;
+    ensure!(
+        adopted == worker,
+        "worker {worker:?} became {adopted:?} with the new supervisor"
+    );
+    let transfer = running.wait()?;
+    ensure!(
+        transfer.succeeded(),
+        "the download did not survive: {transfer:?}"
+    );
+    let (pid, generation) = adopted;
+    lab.output(role, &["kill", "-9", &pid.to_string()])?;
+    await_supervised(lab, role, |next| *next == (next.0, generation + 1))?;
+    await_connection(lab)
+}
+
+/// A supervisor that the lab did not start. Ends with this value.
+struct Supervisor(Child);
+
+impl Supervisor {
+    fn start(lab: &Lab, role: &str) -> Result<Supervisor> {
+        let mut command = lab.exec(role, &["guywire", role, "run"]);
+        Ok(Supervisor(command.spawn().context("a supervisor")?))
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Process id, as the node sees it, and generation of the worker that a role's supervisor has.
+fn supervised(lab: &Lab, role: &str) -> Result<(u64, u64)> {
+    let status = inner_status(lab, role)?;
+    let number = |at| status.pointer(at).and_then(serde_json::Value::as_u64);
+    ensure!(status["state"] == "running", "it is {}", status["state"]);
+    number("/worker/pid")
+        .zip(number("/generation"))
+        .with_context(|| format!("no worker: {status}"))
+}
+
+fn inner_status(lab: &Lab, role: &str) -> Result<serde_json::Value> {
+    let status = lab.output(role, &["guywire", role, "status", "--json"])?;
+    serde_json::from_str(&status).context("a status is JSON")
+}
+
+/// Waits for a worker as wanted.
+fn await_supervised(
+    lab: &Lab,
+    role: &str,
+    wanted: impl Fn(&(u64, u64)) -> bool,
+) -> Result<(u64, u64)> {
+    let start = Instant::now();
+    loop {
+        let error = match supervised(lab, role) {
+            Ok(worker) if wanted(&worker) => return Ok(worker),
+            Ok(worker) => anyhow::anyhow!("the worker is {worker:?}"),
+            Err(error) => error,
+        };
+        ensure!(start.elapsed() < PATIENCE, "after {PATIENCE:?}: {error:#}");
+        sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until a new connection works.
+fn await_connection(lab: &Lab) -> Result<()> {
     let start = Instant::now();
     while !lab.fetch("http://internet/bytes/1000").run()?.succeeded() {
         ensure!(
@@ -41,11 +155,6 @@ fn killed_worker(role: &str) -> Result<()> {
         );
         sleep(Duration::from_millis(100));
     }
-    let transfers = running.wait()?;
-    ensure!(
-        transfers.ended("reset") == u64::from(OPEN),
-        "not all were reset: {transfers:?}"
-    );
     Ok(())
 }
 
