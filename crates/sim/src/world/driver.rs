@@ -1,0 +1,355 @@
+//! What the driver of a subflow does at each end, as `guywire-transport` does it: hands records to
+//! the kernel, reads its figures, passes on what arrives; and the kernel's part around TCP.
+
+use std::time::Duration;
+
+use guywire_flow::{Event, SubflowId, Time, record};
+
+use super::links::Packet;
+use super::{ENDS, Errand, World};
+use crate::network::{ROUTER, SERVER};
+use crate::oracle::Trouble;
+use crate::tcp::{Acknowledgement, Congestion, MSS, Receiver, SMALL_MSS, Sender};
+
+/// The kernel's figures are not read more often than this, and while data is in flight not less often
+/// than an eighth of the round trip or [`INFO_AGE`].
+const INFO_SPACING: Duration = Duration::from_millis(1);
+const INFO_AGE: Duration = Duration::from_millis(3);
+/// A dial that has not succeeded by then is given up.
+const DIAL_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long a router without the device takes to fail.
+const NO_DEVICE: Duration = Duration::from_millis(2);
+/// Bytes of the router's HELLO; the server's precedes it and is part of the handshake.
+const HELLO: usize = 100;
+
+/// A connection, seen from both its ends.
+pub(super) struct Subflow {
+    pub(super) path: usize,
+    pub(super) ends: [End; 2],
+}
+
+/// One end of a connection.
+pub(super) struct End {
+    /// The connection exists here.
+    pub(super) open: bool,
+    /// The session here knows of it.
+    joined: bool,
+    sender: Sender,
+    receiver: Receiver,
+    inbox: Vec<u8>,
+    /// When the figures are wanted, while data is in flight.
+    info_at: Option<Time>,
+    info_was: Time,
+    /// The kernel holds as much unsent as the session allows; it tells when there is less.
+    full: Option<u64>,
+}
+
+impl Subflow {
+    pub(super) fn next_time(&self) -> Option<Time> {
+        let of_end = |end: &End| {
+            let timer = end.sender.next_timeout();
+            timer.into_iter().chain(end.info_at).min()
+        };
+        self.ends
+            .iter()
+            .filter(|end| end.open)
+            .filter_map(of_end)
+            .min()
+    }
+}
+
+impl World<'_> {
+    pub(super) fn handle_event(&mut self, side: usize, event: Event) -> Result<(), Trouble> {
+        match event {
+            Event::Transmit(id) => self.signal(side, id),
+            Event::Dial {
+                path,
+                small_segments,
+            } => self.dial(path.into(), small_segments),
+            Event::Close(id) => self.close(side, id),
+            Event::Path { path, state } => self.note_path(side, path, state),
+            Event::SchedulerResult { .. } => {}
+            Event::Ended(reason) => self.session_ended(side, reason)?,
+            other => self.program_event(side, other)?,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, side: usize, id: SubflowId) -> Option<&mut End> {
+        let end = &mut self.subflows.get_mut(&id)?.ends[side];
+        end.open.then_some(end)
+    }
+
+    fn dial(&mut self, path: usize, small: bool) {
+        let link = &self.links[path];
+        let errand = match (link.gone, link.works()) {
+            (true, _) => (self.now + NO_DEVICE, Errand::GiveUp(path)),
+            (false, false) => (self.now + DIAL_PATIENCE, Errand::GiveUp(path)),
+            // TCP's round trip and TLS's, with the server's HELLO.
+            (false, true) => {
+                let took = 2 * link.spec.round_trip();
+                (self.now + took, Errand::Dialled(path, self.now, small))
+            }
+        };
+        self.agenda.insert(errand);
+    }
+
+    /// A handshake is through at the router, if the link has worked all the while.
+    pub(super) fn dialled(&mut self, path: usize, began: Time, small: bool) {
+        let link = &self.links[path];
+        if link.works_since.is_none_or(|since| since > began) {
+            let at = self.now.max(began + DIAL_PATIENCE);
+            self.agenda.insert((at, Errand::GiveUp(path)));
+            return;
+        }
+        let (now, trip) = (
+            self.now,
+            link.spec.round_trip().max(Duration::from_millis(1)),
+        );
+        let id = SubflowId(self.next_subflow);
+        self.next_subflow += 1;
+        let rate_based = self.network.rate_based;
+        let mss = if small { SMALL_MSS } else { MSS };
+        let end = || End {
+            open: true,
+            joined: false,
+            sender: Sender::new(
+                now,
+                (trip, mss),
+                match rate_based {
+                    true => Congestion::rate_based(now, trip),
+                    false => Congestion::window_based(),
+                },
+            ),
+            receiver: Receiver::default(),
+            inbox: Vec::new(),
+            info_at: None,
+            info_was: now,
+            full: None,
+        };
+        let mut ends = [end(), end()];
+        ends[ROUTER].joined = true;
+        ends[ROUTER].sender.write(now, &[0; HELLO]);
+        let info = ends[ROUTER].sender.info();
+        self.subflows.insert(id, Subflow { path, ends });
+        self.ends[ROUTER].subflow_joined(now, id, path as u8, info);
+        self.push(ROUTER, id);
+    }
+
+    /// The session has something to send on a subflow.
+    fn signal(&mut self, side: usize, id: SubflowId) {
+        let now = self.now;
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        match now.since(end.info_was) >= INFO_SPACING {
+            true => self.refresh(side, id),
+            false => self.fill(side, id),
+        }
+    }
+
+    /// Reads the kernel's figures for the session, then hands over what it has to send.
+    fn refresh(&mut self, side: usize, id: SubflowId) {
+        let now = self.now;
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        end.info_was = now;
+        let info = end.sender.info();
+        self.ends[side].handle_info(now, id, info);
+        self.fill(side, id);
+    }
+
+    fn fill(&mut self, side: usize, id: SubflowId) {
+        let now = self.now;
+        let mut out = Vec::new();
+        loop {
+            let before = out.len();
+            self.ends[side].poll_transmit(now, id, before + 65_536, &mut out);
+            if out.len() == before {
+                break;
+            }
+        }
+        let busy = self.ends[side].is_busy(id);
+        let bound = self.ends[side].room_wanted(id);
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        if !out.is_empty() {
+            end.sender.write(now, &out);
+        }
+        let age = (end.sender.info().srtt / 8).clamp(INFO_SPACING, INFO_AGE);
+        end.info_at = busy.then(|| end.info_was.max(now) + age);
+        end.full = bound.filter(|&bound| end.sender.notsent() >= bound);
+        self.push(side, id);
+    }
+
+    /// Puts on the link what TCP lets pass now.
+    fn push(&mut self, side: usize, id: SubflowId) {
+        let now = self.now;
+        let Some(subflow) = self.subflows.get_mut(&id) else {
+            return;
+        };
+        let path = subflow.path;
+        while let Some((seq, length)) = self
+            .end(side, id)
+            .and_then(|end| end.sender.poll_segment(now))
+        {
+            self.offer(side, path, Packet::Segment(id, seq, length));
+        }
+    }
+
+    /// After TCP moved: sends, and if there is room again, asks the session.
+    fn moved(&mut self, side: usize, id: SubflowId) {
+        self.push(side, id);
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        if end.full.is_some_and(|bound| end.sender.notsent() < bound) {
+            end.full = None;
+            self.refresh(side, id);
+        }
+    }
+
+    pub(super) fn run_subflows(&mut self) -> Result<(), Trouble> {
+        let now = self.now;
+        let is_due = |subflow: &Subflow| subflow.next_time().is_some_and(|at| at <= now);
+        let due = self.subflows.iter().filter(|(_, subflow)| is_due(subflow));
+        for id in due.map(|(&id, _)| id).collect::<Vec<_>>() {
+            for side in [ROUTER, SERVER] {
+                self.run_timers(side, id);
+            }
+        }
+        Ok(())
+    }
+
+    fn run_timers(&mut self, side: usize, id: SubflowId) {
+        let now = self.now;
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        if end.sender.next_timeout().is_some_and(|at| at <= now) {
+            let timeouts = end.sender.timeouts();
+            end.sender.handle_timeout(now);
+            let timed_out = end.sender.timeouts() > timeouts;
+            let broken = end.sender.is_broken();
+            self.seen.timeouts += u64::from(timed_out);
+            if broken {
+                return self.break_end(side, id);
+            }
+            self.moved(side, id);
+        }
+        if self
+            .end(side, id)
+            .is_some_and(|end| end.info_at.is_some_and(|at| at <= now))
+        {
+            self.refresh(side, id);
+        }
+    }
+
+    pub(super) fn take_ack(&mut self, at: usize, id: SubflowId, ack: &Acknowledgement) {
+        let now = self.now;
+        if let Some(end) = self.end(at, id) {
+            end.sender.handle_ack(now, ack);
+            self.moved(at, id);
+        }
+    }
+
+    pub(super) fn take_segment(
+        &mut self,
+        at: usize,
+        id: SubflowId,
+        seq: u64,
+        length: u64,
+    ) -> Result<(), Trouble> {
+        let Some(subflow) = self.subflows.get_mut(&id) else {
+            return Ok(());
+        };
+        let path = subflow.path;
+        let [router, server] = &mut subflow.ends;
+        let (here, there) = if at == ROUTER {
+            (router, server)
+        } else {
+            (server, router)
+        };
+        let before = here.receiver.cumulative();
+        let ack = here.receiver.handle_segment(seq, length);
+        if ack.cumulative > before {
+            there.sender.take(ack.cumulative, &mut here.inbox);
+        }
+        self.offer(at, path, Packet::Ack(id, ack));
+        if ack.cumulative > before {
+            self.read_inbox(at, id)?;
+        }
+        Ok(())
+    }
+
+    fn read_inbox(&mut self, at: usize, id: SubflowId) -> Result<(), Trouble> {
+        let now = self.now;
+        let Some(end) = self.end(at, id) else {
+            return Ok(());
+        };
+        if !end.joined {
+            if end.inbox.len() < HELLO {
+                return Ok(());
+            }
+            end.inbox.drain(..HELLO);
+            end.joined = true;
+            let info = end.sender.info();
+            let path = self.subflows[&id].path as u8;
+            self.ends[SERVER].subflow_joined(now, id, path, info);
+        }
+        let Some(end) = self.end(at, id) else {
+            return Ok(());
+        };
+        let inbox = std::mem::take(&mut end.inbox);
+        let refused = |reason: String| Trouble::Refused {
+            end: ENDS[at],
+            reason,
+        };
+        self.ends[at].handle_bytes(now, id, inbox.len());
+        let mut rest = &inbox[..];
+        while let Some(record) = record::take(&mut rest).map_err(|e| refused(e.to_string()))? {
+            let handled = self.ends[at].handle_record(now, id, record);
+            handled.map_err(|reason| refused(reason.to_string()))?;
+        }
+        let rest = rest.to_vec();
+        if let Some(end) = self.end(at, id) {
+            end.inbox = rest;
+        }
+        Ok(())
+    }
+
+    /// An end gives a connection up; the other hears of it if the link lets it.
+    fn close(&mut self, side: usize, id: SubflowId) {
+        let Some(path) = self.subflows.get(&id).map(|s| s.path) else {
+            return;
+        };
+        if self.end(side, id).is_some() {
+            self.offer(side, path, Packet::Reset(id));
+            self.break_end(side, id);
+        }
+    }
+
+    /// A connection is no more at one end.
+    pub(super) fn break_end(&mut self, side: usize, id: SubflowId) {
+        let now = self.now;
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        end.open = false;
+        let joined = end.joined;
+        if self.subflows[&id].ends.iter().all(|end| !end.open) {
+            self.subflows.remove(&id);
+        }
+        if joined {
+            self.ends[side].subflow_closed(now, id);
+        }
+    }
+
+    /// Every connection over a link.
+    pub(super) fn connections(&self, path: usize) -> Vec<SubflowId> {
+        let on = self.subflows.iter().filter(|(_, s)| s.path == path);
+        on.map(|(&id, _)| id).collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! Packets on links.
+
+use guywire_flow::{SubflowId, Time};
+use guywire_lab::emulator::{DropCause, Released, Verdict};
+
+use super::{Link, World};
+use crate::network::{ROUTER, SERVER};
+use crate::oracle::{Seen, Trouble};
+use crate::tcp::{Acknowledgement, HEADERS};
+
+/// A black hole swallows packets larger than this.
+const LARGE: u64 = 1_400;
+
+/// What travels on a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Packet {
+    /// A segment: its first byte and its length.
+    Segment(SubflowId, u64, u64),
+    /// An acknowledgement.
+    Ack(SubflowId, Acknowledgement),
+    /// The connection is reset.
+    Reset(SubflowId),
+}
+
+/// The emulator's reading of a time.
+pub(super) fn lab(time: Time) -> guywire_lab::emulator::Time {
+    guywire_lab::emulator::Time::from_nanos(time.as_nanos())
+}
+
+impl Link {
+    pub(super) fn next_times(&self) -> impl Iterator<Item = Time> {
+        let times = self.directions.iter().filter_map(|d| d.next_release());
+        times.map(|at| Time::from_nanos(at.as_nanos()))
+    }
+
+    /// Whether packets pass both ways.
+    pub(super) fn works(&self) -> bool {
+        self.works_since.is_some()
+    }
+}
+
+fn note_loss(seen: &mut Seen, swallowed: bool, packet: Packet) {
+    match packet {
+        Packet::Segment(..) if swallowed => seen.swallowed_data += 1,
+        Packet::Ack(..) if swallowed => seen.swallowed_acks += 1,
+        _ => seen.lost += 1,
+    }
+}
+
+impl World<'_> {
+    /// Puts a packet on a link.
+    pub(super) fn offer(&mut self, from: usize, path: usize, packet: Packet) {
+        let payload = match packet {
+            Packet::Segment(_, _, length) => length,
+            Packet::Ack(..) | Packet::Reset(_) => 0,
+        };
+        let size = (payload + HEADERS) as u32;
+        if self.links[path].black_hole && u64::from(size) > LARGE {
+            self.seen.vanished += 1;
+            return;
+        }
+        let direction = &mut self.links[path].directions[from];
+        if let Verdict::Dropped(cause, packet) = direction.offer(lab(self.now), size, packet) {
+            let swallowed = matches!(cause, DropCause::Silent | DropCause::Down);
+            note_loss(&mut self.seen, swallowed, packet);
+        }
+    }
+
+    /// Lets every packet arrive whose time has come.
+    pub(super) fn deliver_packets(&mut self) -> Result<(), Trouble> {
+        for path in 0..self.links.len() {
+            for from in [ROUTER, SERVER] {
+                let now = lab(self.now);
+                while let Some(released) = self.links[path].directions[from].pop_due(now) {
+                    match released {
+                        Released::Deliver(packet) => self.arrive(1 - from, path, packet)?,
+                        Released::Dropped(packet) => note_loss(&mut self.seen, true, packet),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A packet arrives at an end.
+    fn arrive(&mut self, at: usize, path: usize, packet: Packet) -> Result<(), Trouble> {
+        let (Packet::Segment(id, ..) | Packet::Ack(id, _) | Packet::Reset(id)) = packet;
+        let open = self.subflows.get(&id).is_some_and(|s| s.ends[at].open);
+        if !open {
+            if !matches!(packet, Packet::Reset(_)) {
+                // Nobody knows this connection any more.
+                self.offer(at, path, Packet::Reset(id));
+            }
+            return Ok(());
+        }
+        match packet {
+            Packet::Segment(id, seq, length) => self.take_segment(at, id, seq, length),
+            Packet::Ack(id, ack) => {
+                self.take_ack(at, id, &ack);
+                Ok(())
+            }
+            Packet::Reset(id) => {
+                self.break_end(at, id);
+                Ok(())
+            }
+        }
+    }
+}
