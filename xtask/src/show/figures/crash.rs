@@ -11,6 +11,8 @@ use super::super::report::{Bound, Report};
 
 /// Downloads open when the worker dies.
 const OPEN: u32 = 40;
+/// Between two kills: five in ten seconds are a crash loop, in which the LAN is on its own.
+const BETWEEN_KILLS: Duration = Duration::from_secs(4);
 /// The longest until new connections work, in seconds.
 const MOST_RESTART: f64 = 3.0;
 /// How long a new connection is waited for before the figure gives up.
@@ -32,7 +34,8 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
             let running = lab
                 .fetch("http://internet/bytes/50000000?rate=500kbit")
                 .start_many(OPEN)?;
-            sleep(Duration::from_secs(2));
+            // Not so often that the supervisor takes it for a crash loop.
+            sleep(BETWEEN_KILLS);
             signal(lab.pid(role)?, "-9")?;
             let restart = until_new_works(&lab)?;
             let transfers = running.wait()?;
