@@ -170,10 +170,15 @@ impl SendHalf {
         length
     }
 
-    /// Makes `subflows` owe the lost chunk `dsn`.
-    pub(crate) fn owe_lost(&mut self, dsn: u64, subflows: &[SubflowId]) {
+    /// Makes `subflows` owe the lost chunk `dsn`, none of which has sent it. Returns those that did not owe
+    /// it already: a subflow that was not trusted for a while keeps its debts.
+    pub(crate) fn owe_lost(&mut self, dsn: u64, subflows: &[SubflowId]) -> Vec<SubflowId> {
         self.lost.remove(&dsn);
-        self.owe(dsn, subflows);
+        let debts = &self.debts;
+        let owes = |id: &SubflowId| debts.get(id).is_some_and(|debts| debts.contains(&dsn));
+        let new: Vec<SubflowId> = subflows.iter().copied().filter(|id| !owes(id)).collect();
+        self.owe(dsn, &new);
+        new
     }
 
     fn owe(&mut self, dsn: u64, subflows: &[SubflowId]) {
@@ -182,7 +187,6 @@ impl SendHalf {
         };
         let chunk = &mut self.chunks[position];
         for &subflow in subflows {
-            chunk.carriers.retain(|carrier| carrier.subflow != subflow);
             chunk.carriers.push(Carrier {
                 subflow,
                 sent: false,

@@ -206,6 +206,14 @@ fn apply(socket: &impl AsFd, options: &TcpOptions) -> Result<String, (&'static s
     socket2::SockRef::from(socket)
         .set_tcp_nodelay(true)
         .map_err(at("TCP_NODELAY"))?;
+    // A far end that lost its power says nothing: after two minutes of silence its connections are gone.
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4);
+    socket2::SockRef::from(socket)
+        .set_tcp_keepalive(&keepalive)
+        .map_err(at("SO_KEEPALIVE"))?;
     if let Some(bytes) = options.max_segment {
         tcp::set_maxseg(socket, bytes).map_err(at("TCP_MAXSEG"))?;
     }

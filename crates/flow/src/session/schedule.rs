@@ -115,7 +115,7 @@ impl Session {
         let Some(chosen) = chosen(views, marks) else {
             return false;
         };
-        flow.send.owe_lost(dsn, &chosen);
+        let chosen = flow.send.owe_lost(dsn, &chosen);
         self.charge(id, length, &chosen);
         true
     }
