@@ -89,7 +89,7 @@ impl ControlSender {
     /// A subflow went stale or closed: what it carried has no carrier any more.
     pub(crate) fn abandon(&mut self, subflow: SubflowId) {
         for (&number, outstanding) in &mut self.outstanding {
-            if outstanding.carrier == Some(subflow) {
+            if outstanding.carrier == Some(subflow) && !planted!(ControlNotReowed) {
                 outstanding.carrier = None;
                 self.homeless.insert(number);
             }
@@ -138,9 +138,11 @@ impl Once {
             return Taken::Overrun;
         }
         self.above.insert(number);
+        let closes = number == self.edge && self.above.len() > 1;
         while self.above.remove(&self.edge) {
             self.edge += 1;
         }
+        self.edge += u64::from(closes && planted!(ReplayOffByOne));
         Taken::New
     }
 

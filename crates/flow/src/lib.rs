@@ -15,10 +15,26 @@
 
 #![forbid(unsafe_code)]
 
+/// Whether a known bug is planted here: never without the feature.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
+#[cfg(feature = "planted-bugs")]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::planted::is_planted(crate::planted::Bug::$bug)
+    };
+}
+
 mod control;
 mod credit;
 mod flow;
 mod path;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod progress;
 pub mod reason;
 pub mod record;

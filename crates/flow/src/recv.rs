@@ -102,7 +102,8 @@ impl RecvHalf {
             .early
             .last_key_value()
             .map_or(self.cumulative, |(dsn, bytes)| dsn + bytes.len() as u64);
-        if self.end.is_some_and(|known| known != end) || end < furthest {
+        let twice = planted!(FinTwice) && self.end.is_some();
+        if twice || self.end.is_some_and(|known| known != end) || end < furthest {
             return Err(FlowReason::BadEnd);
         }
         self.end = Some(end);

@@ -326,6 +326,7 @@ impl SendHalf {
     ) -> u64 {
         self.debts.remove(&subflow);
         let mut relieved = 0;
+        let head = self.chunks.front().map_or(0, |chunk| chunk.dsn);
         for chunk in &mut self.chunks {
             let Some(had) = chunk.carriers.iter().position(|c| c.subflow == subflow) else {
                 continue;
@@ -340,6 +341,7 @@ impl SendHalf {
                 .carriers
                 .iter()
                 .any(|c| c.subflow != subflow && alive(c.subflow))
+                && !(planted!(HeadNotRepeated) && chunk.dsn == head)
             {
                 self.lost.insert(chunk.dsn);
             }
@@ -349,6 +351,9 @@ impl SendHalf {
 
     /// A stale subflow makes progress again: what it has sent is no longer lost.
     pub(crate) fn trust(&mut self, subflow: SubflowId) {
+        if planted!(WrongTrust) {
+            self.lost.clear();
+        }
         let chunks = &self.chunks;
         self.lost.retain(|&dsn| {
             let at = chunks.partition_point(|chunk| chunk.dsn < dsn);

@@ -472,7 +472,9 @@ impl Session {
     /// Takes a flow out of every table.
     fn remove(&mut self, now: Time, id: u64) -> Option<()> {
         let flow = self.flows.remove(&id)?;
-        self.credit.give_back(flow.growth);
+        if !planted!(CreditNotGivenBack) {
+            self.credit.give_back(flow.growth);
+        }
         self.send_budget.change(flow.send.held(), 0);
         self.repeated += flow.send.repeated();
         for (subflow, bytes) in flow.send.debts() {

@@ -27,6 +27,7 @@ impl Session {
         };
         match flow.ack.due(flow.recv.cumulative(), srtt) {
             Some(due) if due <= now => self.send_ack(now, id, None),
+            Some(_) if planted!(TrailingAck) => {}
             Some(due) => self.timers.set(Timer::Ack(id), Some(due)),
             None => self.timers.set(Timer::Ack(id), flow.ack.repeat_at),
         }
@@ -111,7 +112,8 @@ impl Session {
         } else if now.since(since) > round_trip {
             flow.reading_since = (consumed, now);
         }
-        if consumed + flow.window >= flow.ack.told_limit() + flow.window / 4 {
+        let matters = consumed + flow.window >= flow.ack.told_limit() + flow.window / 4;
+        if matters && !planted!(WindowNotTold) {
             self.note_ack(now, id);
         }
     }

@@ -105,7 +105,9 @@ impl Session {
         let Some(subflow) = self.subflows.remove(&id) else {
             return;
         };
-        self.abandon_subflow(now, id, &subflow, true);
+        if !planted!(DebtsOfClosed) {
+            self.abandon_subflow(now, id, &subflow, true);
+        }
         let left = self.subflows.values().any(|s| s.path == subflow.path);
         if let Some(path) = self.paths.get_mut(&subflow.path).filter(|_| !left) {
             path.bare_since = Some(now);
@@ -144,7 +146,7 @@ impl Session {
         if has_output {
             self.wake(id);
         }
-        if has_room {
+        if has_room && !planted!(NeverUnparked) {
             self.unpark();
             self.pump(now);
         }

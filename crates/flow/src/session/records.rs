@@ -72,7 +72,7 @@ impl Session {
             subflow.control_ack = true;
             self.wake(on);
         }
-        Ok(taken == Taken::New)
+        Ok(taken == Taken::New || planted!(FinTwice))
     }
 
     fn handle_data(&mut self, now: Time, id: u64, dsn: u64, bytes: &[u8]) {
