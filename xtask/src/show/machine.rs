@@ -11,6 +11,8 @@ use super::report::Report;
 const LEAST_IDLE: f64 = 10.0;
 /// More packets released late than this (in percent), and the links were not what they claim.
 const MOST_LATE: f64 = 0.1;
+/// Times that what was void is measured.
+const TRIES: u32 = 3;
 
 /// Does `work` and voids `report` where the machine or the lab's emulator was too busy meanwhile.
 pub(super) fn steadily<T>(
@@ -18,22 +20,46 @@ pub(super) fn steadily<T>(
     report: &mut Report,
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
+    let (done, why) = watched(lab, work)?;
+    why.into_iter().for_each(|why| report.void(why));
+    Ok(done)
+}
+
+/// Does `work` again, up to [`TRIES`] times in all, until it can be believed; voids `report` where
+/// it never can.
+pub(super) fn steadily_again<T>(
+    lab: &Lab,
+    report: &mut Report,
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    for _ in 1..TRIES {
+        let (done, why) = watched(lab, &mut work)?;
+        if why.is_empty() {
+            return Ok(done);
+        }
+    }
+    steadily(lab, report, work)
+}
+
+/// Does `work`, and tells why it is not to be believed, if it is not.
+fn watched<T>(lab: &Lab, work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<String>)> {
     let cpu_before = cpu()?;
     let packets_before = packets(&lab.status()?);
     let done = work()?;
+    let mut why = Vec::new();
     let idle = cpu()?.idle_since(&cpu_before);
     if idle < LEAST_IDLE {
-        report.void(format!(
+        why.push(format!(
             "the machine was only {idle:.0} % idle, {LEAST_IDLE} % are needed"
         ));
     }
     let spoilt = packets(&lab.status()?).spoilt_since(&packets_before);
     if spoilt > MOST_LATE {
-        report.void(format!(
+        why.push(format!(
             "the emulator was late for {spoilt:.2} %, {MOST_LATE} % are allowed"
         ));
     }
-    Ok(done)
+    Ok((done, why))
 }
 
 /// Time the machine's processors spent, in ticks.

@@ -8,7 +8,7 @@ use xtask::lab::fetch::{Fetch, Transfer};
 use xtask::lab::{Lab, THREE_LINKS};
 
 use super::super::Run;
-use super::super::machine::steadily;
+use super::super::machine::steadily_again;
 use super::super::report::{Bound, Report};
 use super::rival;
 
@@ -119,11 +119,13 @@ fn one(
 ) -> Result<f64> {
     run.say(title);
     let (length, skip) = run.pick((15, 5), (6, 2));
-    let fetch = fetch(lab, direction, way)
-        .with(&["--ipv4"])
-        .with(way.options)
-        .lasting(Duration::from_secs(length), Duration::from_secs(skip));
-    let transfer: Transfer = steadily(lab, report, || fetch.run())?;
+    let fetch = || {
+        fetch(lab, direction, way)
+            .with(&["--ipv4"])
+            .with(way.options)
+            .lasting(Duration::from_secs(length), Duration::from_secs(skip))
+    };
+    let transfer: Transfer = steadily_again(lab, report, || fetch().run())?;
     ensure!(
         transfer.succeeded(),
         "{title}: {} {:?}",

@@ -163,14 +163,23 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// The first `count` of the seeded cuts: every kind in turn, the links at random.
+/// The first `count` of the seeded cuts: every kind once in each five, in an order of its own, so
+/// that a part of them has all kinds too; the links at random.
 fn cuts(count: usize) -> Vec<Cut> {
     let mut choices = Choices::seeded(4);
-    let cut = |number: usize| Cut {
-        kind: Kind::ALL[number % Kind::ALL.len()],
-        link: 1 + choices.below(3),
-    };
-    (0..count).map(cut).collect()
+    let mut cuts = Vec::with_capacity(count);
+    for number in 0..count {
+        cuts.push(Cut {
+            kind: Kind::ALL[number % Kind::ALL.len()],
+            link: 1 + choices.below(3),
+        });
+    }
+    for block in cuts.chunks_mut(Kind::ALL.len()) {
+        for last in (1..block.len()).rev() {
+            block.swap(last, choices.below(last + 1));
+        }
+    }
+    cuts
 }
 
 /// One download in which all of `cuts` happen.
