@@ -236,7 +236,7 @@ impl Frame {
     }
 
     /// Notes a death.
-    pub(super) fn note_death(&mut self, how: &str, crash_loop: bool) {
+    pub(super) fn note_death(&mut self, how: &str, crash_loop: bool, hung: bool) {
         let state = if crash_loop {
             State::CrashLoop
         } else {
@@ -249,6 +249,8 @@ impl Frame {
                 "crash-loop",
                 "it died too often: the listeners are closed for a while",
             )
+        } else if hung {
+            ("worker-hung", "the next one is started")
         } else {
             ("worker-died", "the next one is started")
         };

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::adopt::Adoptee;
 use super::process::{Process, SpawnError, WorkerCommand};
 use super::restart::{RestartPolicy, Verdict};
+use super::watchdog::{TICK, Watchdog};
 use crate::worker::{FromWorker, Identity, Receiver, Sender, SupervisorChannel, ToWorker, pair};
 
 /// Messages that may wait for a worker to read them.
@@ -32,6 +33,8 @@ pub(super) enum Event {
         how: String,
         /// Whether it is a crash loop.
         crash_loop: bool,
+        /// Whether it was killed because it reported nothing.
+        hung: bool,
     },
 }
 
@@ -48,6 +51,10 @@ struct Running {
     inbox: Receiver<FromWorker>,
     /// The inbox ended; only the death is awaited.
     silent: bool,
+    watchdog: Watchdog,
+    ticks: tokio::time::Interval,
+    /// It was killed because it reported nothing for so long.
+    hung: Option<Duration>,
 }
 
 /// One worker at a time, one generation after the other.
@@ -181,11 +188,27 @@ impl Keeper {
     }
 
     fn bury(&mut self, how: String) -> Event {
-        let lived = match &self.state {
-            State::Running(running) => running.since.elapsed(),
-            State::Waiting(_) => Duration::ZERO,
+        let (lived, hung) = match &self.state {
+            State::Running(running) => (running.since.elapsed(), running.hung),
+            State::Waiting(_) => (Duration::ZERO, None),
         };
-        self.death(how, lived)
+        let how = match hung {
+            Some(silent) => format!(
+                "it reported nothing for {:.1} s and was killed",
+                silent.as_secs_f32()
+            ),
+            None => how,
+        };
+        match self.death(how, lived) {
+            Event::Died {
+                how, crash_loop, ..
+            } => Event::Died {
+                how,
+                crash_loop,
+                hung: hung.is_some(),
+            },
+            event => event,
+        }
     }
 
     fn death(&mut self, how: String, lived: Duration) -> Event {
@@ -195,6 +218,7 @@ impl Keeper {
         Event::Died {
             how,
             crash_loop: matches!(verdict, Verdict::CrashLoop(_)),
+            hung: false,
         }
     }
 }
@@ -204,32 +228,50 @@ impl Running {
         let (sender, inbox) = channel.into_split();
         let (outbox, queue) = mpsc::channel(QUEUE);
         tokio::spawn(deliver(sender, queue));
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let since = Instant::now();
         Self {
             process,
-            since: Instant::now(),
+            since,
             outbox,
             inbox,
             silent: false,
+            watchdog: Watchdog::new(since),
+            ticks,
+            hung: None,
         }
     }
 
     /// The next message, or how the worker ended. Cancel-safe.
     async fn next(&mut self) -> Result<FromWorker, String> {
-        if !self.silent {
+        while !self.silent {
             tokio::select! {
-                // What it said before it died comes first.
+                // What it said before it died comes first, and before it is accused of silence.
                 biased;
                 received = self.inbox.recv() => match received {
-                    Ok(Some((message, _))) => return Ok(message),
-                    Ok(None) => {}
+                    Ok(Some((message, _))) => {
+                        if let FromWorker::Status(_) = message {
+                            self.watchdog.handle_report();
+                        }
+                        return Ok(message);
+                    }
+                    Ok(None) => self.silent = true,
                     Err(error) => {
                         tracing::error!("{error}; the data worker is killed");
                         self.process.kill();
+                        self.silent = true;
                     }
                 },
                 how = self.process.wait() => return Err(how),
+                _ = self.ticks.tick(), if self.hung.is_none() => {
+                    self.hung = self.watchdog.handle_tick(Instant::now());
+                    if self.hung.is_some() {
+                        // A stopped process cannot end by itself, but it can be killed.
+                        self.process.kill();
+                    }
+                }
             }
-            self.silent = true;
         }
         // A worker that closed its channel can do nothing useful any more.
         match tokio::time::timeout(STOP_PATIENCE, self.process.wait()).await {
@@ -315,7 +357,9 @@ mod tests {
                     generations.push(identity.generation);
                     start(&mut keeper, identity);
                 }
-                Event::Died { how, crash_loop } => {
+                Event::Died {
+                    how, crash_loop, ..
+                } => {
                     assert!(how.contains('7'), "{how}");
                     deaths.push(crash_loop);
                 }
@@ -359,6 +403,28 @@ mod tests {
             panic!("it is dead")
         };
         assert!(how.contains("signal: 9"), "{how}");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_is_stopped_is_killed_and_accused() {
+        let dir = TempDir::new("keeper-hung");
+        let line = serde_json::to_string(&FromWorker::Status(WorkerStatus::default())).unwrap();
+        let mut keeper = keeper(
+            &dir,
+            &format!("read start; echo '{line}' >&0; kill -STOP $$"),
+        );
+        let Event::Due(identity) = keeper.next().await else {
+            panic!("due at once")
+        };
+        start(&mut keeper, identity);
+        assert!(matches!(
+            keeper.next().await,
+            Event::Message(FromWorker::Status(_))
+        ));
+        let Event::Died { how, hung, .. } = keeper.next().await else {
+            panic!("it is dead")
+        };
+        assert!(hung && how.contains("reported nothing"), "{how}");
     }
 
     #[tokio::test]

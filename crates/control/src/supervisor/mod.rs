@@ -9,7 +9,7 @@
 //! - `router`, `server`: [`run_router`], [`run_server`]; `links`, `capture`: the router's links and listeners;
 //!   `registrar`: the server's invitations.
 //! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts;
-//!   `adopt`: the worker of a supervisor that was killed.
+//!   `watchdog`: when one counts as hung; `adopt`: the worker of a supervisor that was killed.
 //! - `process`, `lock`: processes and who may run; `socket`, `status`: what is told to others.
 //! - `clean`: [`clean`], for what nobody owns any more.
 
@@ -27,6 +27,7 @@ mod router;
 mod server;
 mod socket;
 mod status;
+mod watchdog;
 
 use std::io;
 use std::net::SocketAddr;

@@ -159,8 +159,12 @@ impl Router {
                         tracing::warn!("a router's worker does not ask for this: {message:?}");
                     }
                 }
-                Event::Died { how, crash_loop } => {
-                    self.frame.note_death(&how, crash_loop);
+                Event::Died {
+                    how,
+                    crash_loop,
+                    hung,
+                } => {
+                    self.frame.note_death(&how, crash_loop, hung);
                     if crash_loop {
                         self.stop_capture();
                     }

@@ -116,8 +116,12 @@ impl Server {
             match event {
                 Event::Due(identity) => next = self.start_worker(identity),
                 Event::Message(message) => self.handle_message(message),
-                Event::Died { how, crash_loop } => {
-                    self.frame.note_death(&how, crash_loop);
+                Event::Died {
+                    how,
+                    crash_loop,
+                    hung,
+                } => {
+                    self.frame.note_death(&how, crash_loop, hung);
                     if crash_loop {
                         self.listeners.clear();
                         self.publish();
