@@ -9,11 +9,13 @@
 //! | `supervisor` | what is said to the supervisor, and to the next one when it was killed |
 //! | `router` | captured connections become flows |
 //! | `server` | flows become connections |
+//! | `refused` | destinations that were refused a moment ago |
 //! | `dns` | the LAN's questions, relayed over flows; `service:dns` at the server |
 //! | `policy` | where a server may connect to |
 
 mod dns;
 mod policy;
+mod refused;
 mod router;
 mod server;
 mod supervisor;

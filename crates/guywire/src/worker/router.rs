@@ -1,8 +1,10 @@
 //! The router's worker: captured connections become flows.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use guywire_control::worker::{
@@ -10,6 +12,7 @@ use guywire_control::worker::{
 };
 use guywire_flow::Destination;
 use guywire_net::tcp;
+use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Families, LinkAttributes, LinkName};
 use guywire_transport::key::PrivateKey;
 use guywire_transport::relay;
@@ -17,10 +20,15 @@ use guywire_transport::router::{Link, Router, RouterConfig, RouterNews};
 use guywire_transport::tls::ClientTls;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::refused::Refused;
 use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns};
 
 /// How the server's session is called in status.
 const SERVER: &str = "server";
+/// A failure of a link that goes on is told again after this.
+const TOLD_FOR: Duration = Duration::from_secs(600);
+/// Failures that are remembered as told.
+const MAX_TOLD: usize = 256;
 
 pub(super) async fn serve(
     setup: RouterSetup,
@@ -31,8 +39,9 @@ pub(super) async fn serve(
     let mut fds = Descriptors::new(setup.fds.clone(), fds)?;
     let (router, mut news) = Router::start(config(&setup)?);
     router.set_links(links(&setup.links)?);
+    let refused = Shared::default();
     for listener in fds.listeners(&[descriptor::TPROXY4, descriptor::TPROXY6])? {
-        tokio::spawn(capture(listener, router.clone()));
+        tokio::spawn(capture(listener, router.clone(), refused.clone()));
     }
     for listener in fds.listeners(&[descriptor::DNS_TCP4, descriptor::DNS_TCP6])? {
         tokio::spawn(dns::relay_tcp(listener, router.clone()));
@@ -46,6 +55,7 @@ pub(super) async fn serve(
 
     let mut status = tokio::time::interval(STATUS_EVERY);
     let mut totals = Totals::default();
+    let mut told = Told::default();
     loop {
         tokio::select! {
             message = inbox.next() => match message {
@@ -53,7 +63,7 @@ pub(super) async fn serve(
                 ToWorker::Stop => break,
                 other => tracing::warn!(?other, "not for a router's worker"),
             },
-            Some(news) = news.recv() => tell(&outbox, news),
+            Some(news) = news.recv() => told.tell(&outbox, news),
             _ = status.tick() => {
                 outbox.send(FromWorker::Status(totals.snapshot(&router)));
             }
@@ -108,32 +118,66 @@ fn links(setups: &[LinkSetup]) -> anyhow::Result<Vec<Link>> {
     setups.iter().map(link).collect()
 }
 
-fn tell(outbox: &Outbox, news: RouterNews) {
-    match news {
-        RouterNews::DialFailed { link, text } => {
-            tracing::warn!(link, "{text}");
+/// Failures of links that the supervisor was told of lately: what goes on is one incident, not many.
+#[derive(Default)]
+struct Told(HashMap<(String, String), Instant>);
+
+impl Told {
+    fn tell(&mut self, outbox: &Outbox, news: RouterNews) {
+        let (kind, text) = match news {
+            RouterNews::DialFailed { link, text } => {
+                tracing::warn!(link, "{text}");
+                if !self.is_news(Instant::now(), &link, &text) {
+                    return;
+                }
+                ("link-failed", format!("link {link}: {text}"))
+            }
+            RouterNews::Superseded => (
+                "superseded",
+                "another router with this key has taken over; this one has stopped. \
+                 Give each router a key of its own: `guywire server invite NAME`, then `guywire router join LINE`"
+                    .to_owned(),
+            ),
+        };
+        let kind = kind.to_owned();
+        outbox.send(FromWorker::Incident { kind, text });
+    }
+
+    fn is_news(&mut self, now: Instant, link: &str, text: &str) -> bool {
+        self.0
+            .retain(|_, told| now.saturating_duration_since(*told) < TOLD_FOR);
+        let known = self.0.contains_key(&(link.to_owned(), text.to_owned()));
+        if !known && self.0.len() < MAX_TOLD {
+            self.0.insert((link.to_owned(), text.to_owned()), now);
         }
-        RouterNews::Superseded => {
-            let text = "another router with this key has taken over; this one has stopped. \
-                        Give each router a key of its own: `guywire server invite NAME`, then `guywire router join LINE`"
-                .to_owned();
-            let kind = "superseded".to_owned();
-            outbox.send(FromWorker::Incident { kind, text });
-        }
+        !known
     }
 }
 
+/// The destinations that fail fast, for all tasks.
+type Shared = Arc<Mutex<Refused>>;
+
+fn lock(refused: &Shared) -> MutexGuard<'_, Refused> {
+    refused.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Accepts captured connections; their local address is where the client wanted to go.
-async fn capture(listener: TcpListener, router: Router) {
+async fn capture(listener: TcpListener, router: Router, refused: Shared) {
+    let own = listener.local_addr().ok();
     loop {
         match listener.accept().await {
-            Ok((local, _client)) => {
+            Ok((local, client)) => {
                 if let Err(error) = tcp::set_reset_on_close(&local, true) {
                     tracing::warn!(%error, "a captured connection");
                     continue;
                 }
-                if let Ok(wanted) = local.local_addr() {
-                    open(&router, local, wanted);
+                match local.local_addr() {
+                    // A program of this machine connected to the listener itself: nothing was captured.
+                    Ok(wanted) if Some(wanted) == own => {
+                        tracing::debug!(%client, "not a captured connection");
+                    }
+                    Ok(wanted) => open(&router, local, wanted, &refused),
+                    Err(error) => tracing::debug!(%error, "a captured connection"),
                 }
             }
             Err(error) => {
@@ -146,19 +190,24 @@ async fn capture(listener: TcpListener, router: Router) {
 }
 
 /// Opens a flow for a captured connection. Where that cannot be, dropping the connection resets it.
-fn open(router: &Router, local: TcpStream, wanted: SocketAddr) {
+fn open(router: &Router, local: TcpStream, wanted: SocketAddr, refused: &Shared) {
     let lacks = |families: Families| match wanted {
         SocketAddr::V4(_) => !families.v4,
         SocketAddr::V6(_) => !families.v6,
     };
-    if router.server_families().is_some_and(lacks) {
+    if router.server_families().is_some_and(lacks) || lock(refused).holds(Instant::now(), &wanted) {
         return;
     }
     // Small records must not wait for more: the client did not either.
     let _ = local.set_nodelay(true);
     match router.session().open(Destination::Address(wanted)) {
         Ok(flow) => {
-            tokio::spawn(relay(local, flow));
+            let refused = refused.clone();
+            tokio::spawn(async move {
+                if let Outcome::Reset(reason) = relay(local, flow).await {
+                    lock(&refused).handle_reset(Instant::now(), wanted, reason);
+                }
+            });
         }
         Err(reason) => tracing::debug!(%wanted, %reason, "no flow"),
     }
