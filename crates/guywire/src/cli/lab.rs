@@ -22,6 +22,8 @@ use guywire_lab::story::{self, StoryOptions};
 use guywire_lab::topology::Node;
 use guywire_lab::{client, enter, holder, internet, keeper, launch, topology};
 
+use super::output;
+
 /// A whole Guywire on this machine: client, router, emulated links, server,
 /// internet. Without a subcommand it tells the story in about a minute.
 #[derive(Debug, Parser)]
@@ -293,10 +295,12 @@ fn start(up: Up) -> Result<ExitCode> {
     }
     let name = options.name;
     if up.detach {
-        println!("lab {name} is up; `guywire lab down --name {name}` ends it");
+        output::print(&format!(
+            "lab {name} is up; `guywire lab down --name {name}` ends it\n"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("lab {name} is up; Ctrl-C ends it");
+    output::print(&format!("lab {name} is up; Ctrl-C ends it\n"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -309,18 +313,21 @@ fn change(link: &Link) -> Result<ExitCode> {
     let verb: LinkVerb = link.verb.join(" ").parse()?;
     let place = Place::find(&link.lab.name)?;
     let status = client::link(&place, &link.link, &verb)?;
-    println!("{}: {}, {}", status.name, status.state, status.spec);
+    output::print(&format!(
+        "{}: {}, {}\n",
+        status.name, status.state, status.spec
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(status: &Status) -> Result<ExitCode> {
     let place = Place::find(&status.lab.name)?;
     let lab = client::status(&place)?;
-    if status.json {
-        println!("{}", serde_json::to_string_pretty(&lab)?);
-    } else {
-        println!("{lab}");
-    }
+    let text = match status.json {
+        true => serde_json::to_string_pretty(&lab)?,
+        false => lab.to_string(),
+    };
+    output::print(&format!("{text}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -349,7 +356,8 @@ fn transfer(fetch: Fetch) -> Result<ExitCode> {
     }
     let report = runtime.block_on(fetch::fetch(&options, |progress| {
         if fetch.live {
-            println!("{}", serde_json::json!(progress));
+            // A reader that went away does not end the transfer.
+            let _ = output::print(&format!("{}\n", serde_json::json!(progress)));
         }
     }));
     print(fetch.json, &report)?;
@@ -357,12 +365,11 @@ fn transfer(fetch: Fetch) -> Result<ExitCode> {
 }
 
 fn print(json: bool, report: &(impl serde::Serialize + std::fmt::Display)) -> Result<()> {
-    if json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        println!("{report}");
-    }
-    Ok(())
+    let text = match json {
+        true => serde_json::to_string(report)?,
+        false => report.to_string(),
+    };
+    output::print(&format!("{text}\n"))
 }
 
 fn success(success: bool) -> ExitCode {
