@@ -317,14 +317,24 @@ impl Task<'_> {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes and flushes whatever is in the outbox.
+    async fn send_all(&mut self) -> io::Result<()> {
+        while !self.flushed {
+            if let Err(SubflowEnd::Broken(error)) = poll_fn(|cx| self.poll_send(cx)).await {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
     /// Sends what the session has left to say (GOAWAY), briefly, and waits until the other end has
     /// taken it: closing while its bytes arrive would reset the connection and throw that away.
     async fn say_goodbye(&mut self) {
         const BRIEFLY: Duration = Duration::from_millis(300);
         let farewell = async {
-            poll_fn(|cx| self.poll_send(cx).map(|_| ())).await;
+            self.send_all().await?;
             self.fill();
-            poll_fn(|cx| self.poll_send(cx).map(|_| ())).await;
+            self.send_all().await?;
             self.stream.shutdown().await?;
             while self.stream.read(&mut [0; 4_096]).await? > 0 {}
             // A reset would throw away what the kernel has not sent yet.
