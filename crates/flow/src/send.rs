@@ -337,12 +337,10 @@ impl SendHalf {
             if gone || !chunk.carriers[had].sent {
                 chunk.carriers.remove(had);
             }
-            if !chunk
-                .carriers
-                .iter()
-                .any(|c| c.subflow != subflow && alive(c.subflow))
-                && !(planted!(HeadNotRepeated) && chunk.dsn == head)
-            {
+            let mut others = chunk.carriers.iter().filter(|c| c.subflow != subflow);
+            let held = others.any(|c| alive(c.subflow));
+            let passed_over = planted!(HeadNotRepeated) && chunk.dsn == head;
+            if !held && !passed_over {
                 self.lost.insert(chunk.dsn);
             }
         }

@@ -183,7 +183,7 @@ pub struct Seen {
     pub repeated: u64,
     /// Times a writer met a full window.
     pub window_full: u64,
-    /// Talks of which one direction was complete a second or more before the other.
+    /// Talks of which one direction was complete 100 ms or more before the other.
     pub half_closed: u64,
     /// Readers that slept while data waited.
     pub deaf: u64,

@@ -28,8 +28,9 @@ use programs::TalkState;
 pub(crate) const ENDS: [&str; 2] = ["router", "server"];
 /// When every network begins: not zero, so that nothing is at the epoch by chance.
 const EPOCH: Time = Time::from_nanos(1_000_000_000);
-/// After everything is complete the sessions have so long to clean up.
-const AFTERMATH: Duration = Duration::from_secs(4);
+/// After everything is complete the sessions clean up for so long at least, and have so long to do it.
+const AFTERMATH: Duration = Duration::from_secs(2);
+const CLEAN_WITHIN: Duration = Duration::from_secs(40);
 /// More steps than any network needs.
 const MAX_STEPS: u64 = 40_000_000;
 /// More virtual time than any network needs.
@@ -132,14 +133,21 @@ impl<'a> World<'a> {
         let mut over_at = None;
         loop {
             if self.is_over() {
-                let at = *over_at.get_or_insert(self.now + AFTERMATH);
-                if self.now >= at {
+                let over = *over_at.get_or_insert(self.now);
+                let patient = self.now >= over + CLEAN_WITHIN;
+                if patient || (self.now >= over + AFTERMATH && self.check_end().is_ok()) {
                     break;
                 }
             }
             let next = self.next_time();
-            let next = over_at.into_iter().chain(next).min();
+            let until = over_at
+                .map(|over| over + AFTERMATH)
+                .filter(|&at| at > self.now);
+            let next = until.into_iter().chain(next).min();
             let Some(next) = next else {
+                if over_at.is_some() {
+                    break;
+                }
                 let state = self.state();
                 return Err(Trouble::Stuck { state });
             };

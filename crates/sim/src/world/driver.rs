@@ -19,6 +19,9 @@ const INFO_AGE: Duration = Duration::from_millis(3);
 const DIAL_PATIENCE: Duration = Duration::from_millis(1_500);
 /// How long a router without the device takes to fail.
 const NO_DEVICE: Duration = Duration::from_millis(2);
+/// A connection on which nothing is heard for so long breaks, unless the other end's kernel would answer
+/// TCP's keep-alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// Bytes of the router's HELLO; the server's precedes it and is part of the handshake.
 const HELLO: usize = 100;
 
@@ -37,6 +40,8 @@ pub(super) struct End {
     sender: Sender,
     receiver: Receiver,
     inbox: Vec<u8>,
+    /// When a packet arrived last.
+    heard_at: Time,
     /// When the figures are wanted, while data is in flight.
     info_at: Option<Time>,
     info_was: Time,
@@ -48,7 +53,8 @@ impl Subflow {
     pub(super) fn next_time(&self) -> Option<Time> {
         let of_end = |end: &End| {
             let timer = end.sender.next_timeout();
-            timer.into_iter().chain(end.info_at).min()
+            let silence = end.heard_at + KEEP_ALIVE;
+            timer.into_iter().chain(end.info_at).chain([silence]).min()
         };
         self.ends
             .iter()
@@ -123,6 +129,7 @@ impl World<'_> {
             ),
             receiver: Receiver::default(),
             inbox: Vec::new(),
+            heard_at: now,
             info_at: None,
             info_was: now,
             full: None,
@@ -228,6 +235,16 @@ impl World<'_> {
         let Some(end) = self.end(side, id) else {
             return;
         };
+        if end.heard_at + KEEP_ALIVE <= now {
+            end.heard_at = now;
+            let subflow = &self.subflows[&id];
+            if !self.links[subflow.path].works() || !subflow.ends[1 - side].open {
+                return self.break_end(side, id);
+            }
+        }
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
         if end.sender.next_timeout().is_some_and(|at| at <= now) {
             let timeouts = end.sender.timeouts();
             end.sender.handle_timeout(now);
@@ -250,6 +267,7 @@ impl World<'_> {
     pub(super) fn take_ack(&mut self, at: usize, id: SubflowId, ack: &Acknowledgement) {
         let now = self.now;
         if let Some(end) = self.end(at, id) {
+            end.heard_at = now;
             end.sender.handle_ack(now, ack);
             self.moved(at, id);
         }
@@ -272,6 +290,7 @@ impl World<'_> {
         } else {
             (server, router)
         };
+        here.heard_at = self.now;
         let before = here.receiver.cumulative();
         let ack = here.receiver.handle_segment(seq, length);
         if ack.cumulative > before {

@@ -10,7 +10,7 @@ use crate::oracle::Trouble;
 /// So much is read or written at once.
 const PIECE: usize = 65_536;
 /// Directions whose ends lie further apart than this were half closed.
-const HALF_CLOSED: std::time::Duration = std::time::Duration::from_secs(1);
+const HALF_CLOSED: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// How far a talk has come.
 #[derive(Debug)]

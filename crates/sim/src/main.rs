@@ -1,0 +1,88 @@
+//! Plays networks by hand.
+//!
+//! ```text
+//! guywire-sim sweep COUNT [FIRST]   many networks on all cores; the last line is JSON
+//! guywire-sim replay SEED           one network, with what occurred in it
+//! guywire-sim scenario FILE         a scenario of the lab
+//! ```
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use guywire_lab::scenario::Scenario;
+use guywire_sim::sweep::{Swept, sweep};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let played = match words[..] {
+        ["sweep", count] => many(count, "0"),
+        ["sweep", count, first] => many(count, first),
+        ["replay", seed] => one(seed),
+        ["scenario", file] => scenario(file),
+        _ => Err("usage: guywire-sim sweep COUNT [FIRST] | replay SEED | scenario FILE".to_owned()),
+    };
+    match played {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    let read = text.parse();
+    read.map_err(|_| format!("{text:?} is no seed or count; write a whole number"))
+}
+
+fn many(count: &str, first: &str) -> Result<bool, String> {
+    let (first, count) = (number(first)?, number(count)?);
+    let begin = Instant::now();
+    let swept = sweep(first..first.saturating_add(count));
+    for failure in &swept.failures {
+        println!("{failure}");
+    }
+    println!("{}", json(&swept, begin.elapsed().as_secs_f64()));
+    Ok(swept.failures.is_empty())
+}
+
+fn json(swept: &Swept, seconds: f64) -> String {
+    let seeds: Vec<u64> = swept.failures.iter().map(|failure| failure.seed).collect();
+    let networks = swept.outcomes.len() + swept.failures.len();
+    let hours = swept.elapsed().as_secs_f64() / 3_600.0;
+    let bytes: u64 = swept
+        .outcomes
+        .iter()
+        .map(|outcome| outcome.seen.bytes)
+        .sum();
+    let steps: u64 = swept.outcomes.iter().map(|outcome| outcome.steps).sum();
+    let standing = swept.outcomes.iter().map(|o| o.seen.longest_stand_ms).max();
+    format!(
+        "{{\"networks\":{networks},\"virtual_hours\":{hours:.3},\"bytes\":{bytes},\"steps\":{steps},\
+         \"longest_stand_ms\":{},\"seconds\":{seconds:.1},\"failed_seeds\":{seeds:?}}}",
+        standing.unwrap_or(0)
+    )
+}
+
+fn one(seed: &str) -> Result<bool, String> {
+    Ok(tell(guywire_sim::run(number(seed)?)))
+}
+
+fn scenario(file: &str) -> Result<bool, String> {
+    let scenario = Scenario::load(Path::new(file)).map_err(|error| error.to_string())?;
+    let scheduler = &guywire_sched::NATIVE[0];
+    let network = guywire_sim::scenario::network(&scenario, scheduler);
+    let network = network.map_err(|error| error.to_string())?;
+    Ok(tell(guywire_sim::replay(&network)))
+}
+
+fn tell(played: Result<guywire_sim::Outcome, guywire_sim::Failure>) -> bool {
+    match &played {
+        Ok(outcome) => println!("{outcome:#?}"),
+        Err(failure) => println!("{failure}"),
+    }
+    played.is_ok()
+}
