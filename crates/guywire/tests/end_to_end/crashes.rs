@@ -44,6 +44,27 @@ fn killed_worker(role: &str) -> Result<()> {
 }
 
 #[test]
+fn a_stopped_worker_is_replaced() -> Result<()> {
+    let Some(turn) = lab("stopped", THREE_LINKS)? else {
+        return Ok(());
+    };
+    for role in ["router", "server"] {
+        let (_, generation) = supervised(&turn.lab, role)?;
+        signal(turn.lab.pid(&format!("{role}_worker"))?, "-STOP")?;
+        let start = Instant::now();
+        await_connection(&turn.lab)?;
+        eprintln!(
+            "{role}: new connections work {:.1} s after the stop",
+            start.elapsed().as_secs_f64()
+        );
+        await_supervised(&turn.lab, role, |worker| worker.1 == generation + 1)?;
+        let status = inner_status(&turn.lab, role)?.to_string();
+        ensure!(status.contains("worker-hung"), "no incident: {status}");
+    }
+    Ok(())
+}
+
+#[test]
 fn flows_outlive_a_killed_router_supervisor() -> Result<()> {
     let Some(turn) = lab("orphan-router", THREE_LINKS)? else {
         return Ok(());
