@@ -15,6 +15,7 @@ mod refusals;
 mod rival;
 mod scale;
 mod short;
+mod simulation;
 mod stalls;
 
 use anyhow::Result;
@@ -98,6 +99,11 @@ pub(super) const ALL: &[Figure] = &[
         name: "programs",
         shows: "strangers' programs work unchanged: curl, iperf3, git over SSH; names, IPv4, IPv6",
         measure: programs::measure,
+    },
+    Figure {
+        name: "simulation",
+        shows: "10,000 simulated networks with cuts, losses and odd programs: nothing lost, nothing stuck",
+        measure: simulation::measure,
     },
     Figure {
         name: "emulator",
