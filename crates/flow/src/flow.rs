@@ -86,8 +86,9 @@ pub(crate) enum Queue {
     Absent,
     /// In turn.
     Waiting,
-    /// Nothing was marked, or everything marked was full: asked again when that may have changed.
-    Parked,
+    /// Nothing was marked, or everything marked was full: asked again when that may have changed, in the order of
+    /// these tickets.
+    Parked(u64),
 }
 
 /// When the next acknowledgement of a flow is due.

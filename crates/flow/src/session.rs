@@ -15,7 +15,7 @@
 //! | `lending` | gives busy flows subflows of their own |
 //! | `invariants` | what must hold of all this, for simulations |
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use guywire_sched::{Native, SubflowId, Time};
@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
 use crate::credit::{Credit, MIN_SHARE, SendBudget};
-use crate::flow::Flow;
+use crate::flow::{Flow, Queue};
 use crate::path::{Path, PathState};
 use crate::reason::{FlowReason, SessionReason};
 use crate::record::{Control, Destination};
@@ -178,7 +178,11 @@ pub struct Session {
     /// Flows with something to schedule, in turn.
     waiting: VecDeque<u64>,
     /// Flows whose scheduler marked nothing, or whose subflows are full.
-    parked: BTreeSet<u64>,
+    /// By ticket: who was parked first is asked first.
+    parked: BTreeMap<u64, u64>,
+    next_ticket: u64,
+    /// More flows are busy than could be lent a subflow each.
+    crowded: bool,
     timers: Timers,
     events: VecDeque<Event>,
     ended: bool,
@@ -203,7 +207,9 @@ impl Session {
             peer_max_flows: u64::MAX,
             peer_share: MIN_SHARE,
             waiting: VecDeque::new(),
-            parked: BTreeSet::new(),
+            parked: BTreeMap::new(),
+            next_ticket: 0,
+            crowded: false,
             timers: Timers::default(),
             events: VecDeque::new(),
             ended: false,
@@ -490,7 +496,9 @@ impl Session {
             }
         }
         self.timers.set(Timer::Ack(id), None);
-        self.parked.remove(&id);
+        if let Queue::Parked(ticket) = flow.queue {
+            self.parked.remove(&ticket);
+        }
         self.unpark();
         self.pump(now);
         Some(())

@@ -125,7 +125,7 @@ impl Session {
         let held = match flow.queue {
             Queue::Absent => !flow.send.has_work(),
             Queue::Waiting => self.waiting.contains(&id),
-            Queue::Parked => self.parked.contains(&id),
+            Queue::Parked(ticket) => self.parked.get(&ticket) == Some(&id),
         };
         match held {
             true => Ok(()),
@@ -165,7 +165,7 @@ impl Session {
         if !self.waiting.is_empty() && self.subflows.values().any(|s| s.room() > 0) {
             return Err("flows wait for their turn although there is room".to_owned());
         }
-        for &id in &self.parked {
+        for &id in self.parked.values() {
             let Some(flow) = self.flows.get(&id).filter(|flow| flow.send.has_work()) else {
                 continue;
             };

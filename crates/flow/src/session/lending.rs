@@ -1,7 +1,8 @@
 //! Gives busy flows subflows of their own, and has more opened while they are wanted.
 //!
 //! Small and idle flows share the trunks. A flow that has sent [`BUSY_BYTES`] is lent one subflow a
-//! path, in the direction that this end sends; when all are lent, it shares the trunk. Lending is
+//! path, in the direction that this end sends. When more flows are busy than could be lent one each, nobody is:
+//! they share all of a path's subflows chunk by chunk in turn, so that none gets more than another. Lending is
 //! policy of the sender, not protocol: the receiver takes any record from any subflow.
 
 use std::time::Duration;
@@ -34,7 +35,13 @@ impl Session {
         let idle = |flow: &crate::flow::Flow| {
             !flow.send.is_outstanding() && now.since(flow.last_busy) > IDLE_AFTER
         };
-        for flow in self.flows.values_mut().filter(|flow| idle(flow)) {
+        let busy = |flow: &&crate::flow::Flow| {
+            flow.send.scheduled() >= BUSY_BYTES && now.since(flow.last_busy) < IDLE_AFTER
+        };
+        // The trunk is not lent.
+        self.crowded = self.flows.values().filter(busy).count() >= MAX_SUBFLOWS_PER_PATH;
+        let crowded = self.crowded;
+        for flow in self.flows.values_mut().filter(|flow| crowded || idle(flow)) {
             for (_, subflow) in std::mem::take(&mut flow.own) {
                 if let Some(subflow) = self.subflows.get_mut(&subflow) {
                     subflow.lent_to = None;
@@ -84,7 +91,10 @@ impl Session {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        if flow.send.scheduled() < BUSY_BYTES || flow.opening.is_some() || flow.send.backlog() == 0
+        if self.crowded
+            || flow.send.scheduled() < BUSY_BYTES
+            || flow.opening.is_some()
+            || flow.send.backlog() == 0
         {
             return;
         }
@@ -102,6 +112,20 @@ impl Session {
                 flow.own.insert(path, subflow);
             }
         }
+    }
+
+    /// The subflow of a path for a busy flow while all are shared: the one with the most room. The trunk is left
+    /// to small flows where there is another.
+    pub(super) fn shared_on(&self, flow: &crate::flow::Flow, path: u8) -> Option<SubflowId> {
+        if !self.crowded || flow.send.scheduled() < BUSY_BYTES {
+            return None;
+        }
+        let mut of_path = self
+            .subflows
+            .iter()
+            .filter(|(_, s)| s.path == path && !s.closing);
+        let _trunk = of_path.next();
+        of_path.max_by_key(|(_, s)| s.room()).map(|(&id, _)| id)
     }
 
     /// A subflow is lent no more.

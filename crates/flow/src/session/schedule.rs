@@ -28,15 +28,17 @@ impl Session {
             && flow.send.has_work()
             && flow.queue != Queue::Waiting
         {
+            if let Queue::Parked(ticket) = flow.queue {
+                self.parked.remove(&ticket);
+            }
             flow.queue = Queue::Waiting;
-            self.parked.remove(&id);
             self.waiting.push_back(id);
         }
     }
 
     /// Flows that had to wait are asked again.
     pub(super) fn unpark(&mut self) {
-        for id in std::mem::take(&mut self.parked) {
+        for id in std::mem::take(&mut self.parked).into_values() {
             if let Some(flow) = self.flows.get_mut(&id) {
                 flow.queue = Queue::Waiting;
                 self.waiting.push_back(id);
@@ -57,8 +59,9 @@ impl Session {
             match placed {
                 Placed::Yes => self.waiting.push_back(id),
                 Placed::Waits => {
-                    flow.queue = Queue::Parked;
-                    self.parked.insert(id);
+                    flow.queue = Queue::Parked(self.next_ticket);
+                    self.parked.insert(self.next_ticket, id);
+                    self.next_ticket += 1;
                 }
                 Placed::Nothing => flow.queue = Queue::Absent,
             }
@@ -183,7 +186,10 @@ impl Session {
                 .find(|id| fit(id) && self.subflows.get(id).is_some_and(|s| s.path == path))?,
             None => match flow.own.get(&path).copied().filter(fit) {
                 Some(own) => own,
-                None => trunk(&self.subflows, path)?,
+                None => match self.shared_on(flow, path) {
+                    Some(shared) => shared,
+                    None => trunk(&self.subflows, path)?,
+                },
             },
         };
         Some((id, self.subflows.get(&id)?))
