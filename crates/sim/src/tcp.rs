@@ -149,7 +149,7 @@ impl Sender {
         self.timeouts
     }
 
-    /// Whether it gave up: nothing was acknowledged for [`MAX_TIMEOUTS`] time-outs.
+    /// Whether it gave up: nothing was acknowledged for 15 time-outs.
     pub fn is_broken(&self) -> bool {
         self.timeouts > MAX_TIMEOUTS
     }

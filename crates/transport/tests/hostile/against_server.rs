@@ -8,6 +8,9 @@ use guywire_flow::{FlowReason, SessionReason};
 use crate::house::{House, MAX_FLOWS, MEMORY, bounded, round_trip};
 use crate::peer::{Heard, Peer, open, put_data};
 
+/// Appends the record of a number.
+type Put = Box<dyn FnMut(&mut Vec<u8>, u64)>;
+
 /// The largest integer on the wire.
 const HUGE: u64 = (1 << 62) - 1;
 
@@ -37,9 +40,7 @@ async fn offences_against_the_session_end_it_with_a_named_reason() {
         flow: 2,
         reason: FlowReason::Refused,
     };
-    let many = |count: u64, mut put: Box<dyn FnMut(&mut Vec<u8>, u64)>| {
-        bytes(|out| (0..count).for_each(|at| put(out, at)))
-    };
+    let many = |count: u64, mut put: Put| bytes(|out| (0..count).for_each(|at| put(out, at)));
     // type, flags, flow, length, body: see docs/protocol.md
     let table: [(&str, Vec<u8>, SessionReason); 15] = [
         ("unknown", vec![0x7f, 1, 0, 0], SessionReason::UnknownRecord),
