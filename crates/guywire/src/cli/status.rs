@@ -207,7 +207,7 @@ mod tests {
             "routers": [],
             "paths": [{"session": "server", "link": "wan1", "state": "up", "srtt_us": 20500, "rate_bps": 100_000_000,
                        "subflows": 2, "sent_bytes": 1000, "received_bytes": 2_000_000}],
-            "flows": 3, "flows_opened": 9, "flows_reset": 1, "scheduler": "default", "memory_bytes": 0,
+            "flows": 3, "flows_opened": 9, "flows_reset": 1, "scheduler": "default", "memory_bytes": 0, "repeated_bytes": 0,
             "incidents": [{"at": 0, "kind": "x", "text": "something happened"}],
         });
         let text = render(&serde_json::from_value(json).unwrap());
