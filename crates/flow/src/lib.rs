@@ -10,7 +10,7 @@
 //! | [`record`], [`varint`] | the wire |
 //! | [`reason`] | why flows and sessions end |
 //! | `flow`, `send`, `recv` | one flow: chunks, debts, reassembly, its acknowledgements |
-//! | `subflow`, `progress`, `path` | what is known of a subflow and of its path |
+//! | `subflow`, `progress`, `path`, `patience` | what is known of a subflow and of its path |
 //! | `control`, `credit`, `timer` | the control sequence, the memory budget, the deadlines |
 
 #![forbid(unsafe_code)]
@@ -33,6 +33,7 @@ mod control;
 mod credit;
 mod flow;
 mod path;
+mod patience;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod progress;

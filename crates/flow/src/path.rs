@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use guywire_sched::Time;
 
+use crate::patience::Patience;
+
 /// After so long without a byte a stale path is down, and a fresh subflow is tried. Shorter outages
 /// keep the old one, which is quicker than a handshake.
 pub(crate) const DOWN_AFTER: Duration = Duration::from_millis(500);
@@ -97,6 +99,7 @@ pub(crate) struct Path {
     pub(crate) relapses: u32,
     /// Full-size segments are lost while small ones pass: fresh subflows use small ones.
     pub(crate) small_segments: bool,
+    pub(crate) patience: Patience,
 }
 
 impl Path {
@@ -116,6 +119,7 @@ impl Path {
             joined: None,
             relapses: 0,
             small_segments: false,
+            patience: Patience::default(),
         }
     }
 

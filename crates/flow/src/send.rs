@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Buf, Bytes};
-use guywire_sched::SubflowId;
+use guywire_sched::{SubflowId, Time};
 
 mod audit;
 
@@ -31,15 +31,30 @@ impl Chunk {
     fn end(&self) -> u64 {
         self.dsn + self.length
     }
+
+    /// When the last of its carriers is overdue; `None` while one has yet to send it.
+    fn due(&self) -> Option<Time> {
+        let dues = self.carriers.iter().map(|carrier| carrier.due);
+        dues.reduce(|a, b| Some(a?.max(b?))).flatten()
+    }
 }
 
 /// A subflow that has a chunk.
 #[derive(Clone, Copy, Debug)]
 struct Carrier {
     subflow: SubflowId,
-    /// False while it is a debt.
-    sent: bool,
+    /// Once sent: when the acknowledgement is overdue. `None` while it is a debt.
+    due: Option<Time>,
 }
+
+impl Carrier {
+    fn sent(&self) -> bool {
+        self.due.is_some()
+    }
+}
+
+/// So many of the oldest chunks are looked at when the oldest is overdue.
+const AT_A_TIME: usize = 64;
 
 /// Debts that were taken off a subflow, in bytes.
 pub(crate) type Relief = Vec<(SubflowId, u64)>;
@@ -57,6 +72,7 @@ pub(crate) struct SendHalf {
     chunks: VecDeque<Chunk>,
     debts: BTreeMap<SubflowId, BTreeSet<u64>>,
     lost: BTreeSet<u64>,
+    head_since: Time,
     /// Set once the local program has ended its direction.
     finished: bool,
     /// Everything arrived, the end included.
@@ -187,16 +203,14 @@ impl SendHalf {
         };
         let chunk = &mut self.chunks[position];
         for &subflow in subflows {
-            chunk.carriers.push(Carrier {
-                subflow,
-                sent: false,
-            });
+            chunk.carriers.push(Carrier { subflow, due: None });
             self.debts.entry(subflow).or_default().insert(dsn);
         }
     }
 
-    /// The oldest chunk that `subflow` owes is sent now: its number and length.
-    pub(crate) fn pay(&mut self, subflow: SubflowId) -> Option<(u64, u64)> {
+    /// The oldest chunk that `subflow` owes is sent now, its acknowledgement overdue at `due`: its number
+    /// and length.
+    pub(crate) fn pay(&mut self, subflow: SubflowId, due: Time) -> Option<(u64, u64)> {
         let debts = self.debts.get_mut(&subflow)?;
         let dsn = debts.pop_first()?;
         if debts.is_empty() {
@@ -204,11 +218,13 @@ impl SendHalf {
         }
         let position = self.position(dsn)?;
         let chunk = &mut self.chunks[position];
-        if chunk.carriers.iter().any(|carrier| carrier.sent) {
+        if chunk.carriers.iter().any(Carrier::sent) {
             self.repeated += chunk.length;
         }
         for carrier in &mut chunk.carriers {
-            carrier.sent |= carrier.subflow == subflow;
+            if carrier.subflow == subflow {
+                carrier.due = Some(due);
+            }
         }
         Some((chunk.dsn, chunk.length))
     }
@@ -221,7 +237,7 @@ impl SendHalf {
     pub(crate) fn debts(&self) -> BTreeMap<SubflowId, u64> {
         let mut debts = BTreeMap::new();
         for chunk in &self.chunks {
-            for carrier in chunk.carriers.iter().filter(|carrier| !carrier.sent) {
+            for carrier in chunk.carriers.iter().filter(|carrier| !carrier.sent()) {
                 *debts.entry(carrier.subflow).or_default() += chunk.length;
             }
         }
@@ -232,7 +248,7 @@ impl SendHalf {
     pub(crate) fn has_sent(&self, dsn: u64, subflow: SubflowId) -> bool {
         self.position(dsn).is_some_and(|at| {
             let mut carriers = self.chunks[at].carriers.iter();
-            carriers.any(|carrier| carrier.subflow == subflow && carrier.sent)
+            carriers.any(|carrier| carrier.subflow == subflow && carrier.sent())
         })
     }
 
@@ -259,6 +275,7 @@ impl SendHalf {
     /// may still widen the window.
     pub(crate) fn acknowledge(
         &mut self,
+        now: Time,
         cumulative: u64,
         window: u64,
     ) -> Result<Relief, AckOfUnsent> {
@@ -275,6 +292,7 @@ impl SendHalf {
         {
             if let Some(chunk) = self.chunks.pop_front() {
                 self.drop_chunk(&chunk, &mut relief);
+                self.head_since = now;
             }
         }
         self.drop_pieces();
@@ -283,7 +301,7 @@ impl SendHalf {
 
     fn drop_chunk(&mut self, chunk: &Chunk, relief: &mut Relief) {
         self.lost.remove(&chunk.dsn);
-        for carrier in chunk.carriers.iter().filter(|carrier| !carrier.sent) {
+        for carrier in chunk.carriers.iter().filter(|carrier| !carrier.sent()) {
             self.forgive(carrier.subflow, chunk.dsn);
             relief.push((carrier.subflow, chunk.length));
         }
@@ -331,10 +349,10 @@ impl SendHalf {
             let Some(had) = chunk.carriers.iter().position(|c| c.subflow == subflow) else {
                 continue;
             };
-            if !chunk.carriers[had].sent {
+            if !chunk.carriers[had].sent() {
                 relieved += chunk.length;
             }
-            if gone || !chunk.carriers[had].sent {
+            if gone || !chunk.carriers[had].sent() {
                 chunk.carriers.remove(had);
             }
             let mut others = chunk.carriers.iter().filter(|c| c.subflow != subflow);
@@ -357,7 +375,7 @@ impl SendHalf {
             let at = chunks.partition_point(|chunk| chunk.dsn < dsn);
             !chunks
                 .get(at)
-                .is_some_and(|c| c.carriers.iter().any(|c| c.subflow == subflow && c.sent))
+                .is_some_and(|c| c.carriers.iter().any(|c| c.subflow == subflow && c.sent()))
         });
     }
 
@@ -366,9 +384,65 @@ impl SendHalf {
         let Some(head) = self.chunks.front() else {
             return false;
         };
-        let alone =
-            matches!(head.carriers[..], [Carrier { subflow: only, sent: true }] if only == subflow);
+        let alone = matches!(head.carriers[..], [Carrier { subflow: only, due: Some(_) }] if only == subflow);
         alone && self.lost.insert(head.dsn)
+    }
+
+    /// The oldest chunk.
+    pub(crate) fn head(&self) -> Option<u64> {
+        self.chunks.front().map(|chunk| chunk.dsn)
+    }
+
+    /// Since when the oldest chunk has been the oldest: all before it has arrived.
+    pub(crate) fn head_since(&self) -> Time {
+        self.head_since
+    }
+
+    /// When the oldest chunk, which the receiver waits for, is overdue on each of its carriers. `None`
+    /// while somebody has yet to send it, and once it is lost.
+    pub(crate) fn head_due(&self) -> Option<Time> {
+        let head = self.chunks.front()?;
+        if self.lost.contains(&head.dsn) {
+            return None;
+        }
+        head.due()
+    }
+
+    /// If the oldest chunk is overdue, it is lost, and with it what the same subflow sent after it and is
+    /// overdue too: a subflow delivers in order. They will be repeated on others. Chunks of other
+    /// subflows may have arrived behind it; the acknowledgement does not tell. Returns the
+    /// subflow, and how many bytes.
+    pub(crate) fn lose_overdue(&mut self, now: Time) -> Option<(SubflowId, u64)> {
+        self.head_due().filter(|&due| due <= now)?;
+        let subflow = self.chunks.front()?.carriers.last()?.subflow;
+        let held = |chunk: &Chunk| chunk.carriers.iter().any(|c| c.subflow == subflow);
+        let overdue = |chunk: &Chunk| chunk.due().is_some_and(|due| due <= now);
+        let oldest = self.chunks.iter().take(AT_A_TIME);
+        let mut bytes = 0;
+        for chunk in oldest.filter(|chunk| held(chunk) && overdue(chunk)) {
+            if self.lost.insert(chunk.dsn) {
+                bytes += chunk.length;
+            }
+        }
+        Some((subflow, bytes))
+    }
+
+    /// The last `bytes` that `subflow` was given will be late: they need not be waited for.
+    pub(crate) fn expect_late(&mut self, now: Time, subflow: SubflowId, bytes: u64) {
+        let mut left = bytes;
+        let sent = self.chunks.iter_mut().rev().filter_map(|chunk| {
+            let length = chunk.length;
+            let mut carriers = chunk.carriers.iter_mut();
+            let carrier = carriers.find(|c| c.subflow == subflow && c.sent())?;
+            Some((length, carrier))
+        });
+        for (length, carrier) in sent {
+            if left == 0 {
+                return;
+            }
+            carrier.due = Some(now);
+            left = left.saturating_sub(length);
+        }
     }
 
     fn position(&self, dsn: u64) -> Option<usize> {
@@ -401,21 +475,21 @@ mod tests {
         assert_eq!(half.cut(15, &[A]), 15);
         assert_eq!(half.cut(15, &[B]), 5);
         assert_eq!(half.cut(15, &[B]), 0);
-        assert_eq!(half.pay(A), Some((0, 15)));
+        assert_eq!(half.pay(A, Time::ZERO), Some((0, 15)));
         let mut out = Vec::new();
         half.copy(0, 15, &mut out);
         assert_eq!(out, b"0123456789abcde");
-        assert_eq!(half.acknowledge(15, 100), Ok(vec![]));
+        assert_eq!(half.acknowledge(Time::ZERO, 15, 100), Ok(vec![]));
         out.clear();
         half.copy(15, 5, &mut out);
         assert_eq!(out, b"fghij");
         assert_eq!(
-            half.acknowledge(20, 100),
+            half.acknowledge(Time::ZERO, 20, 100),
             Ok(vec![(B, 5)]),
             "B's debt is forgiven"
         );
         assert!(!half.owes(B) && !half.is_outstanding() && half.pieces.is_empty());
-        assert_eq!(half.acknowledge(21, 100), Err(AckOfUnsent));
+        assert_eq!(half.acknowledge(Time::ZERO, 21, 100), Err(AckOfUnsent));
     }
 
     #[test]
@@ -424,7 +498,7 @@ mod tests {
         half.cut(5, &[A]);
         half.cut(5, &[A, B]);
         half.cut(5, &[A]);
-        half.pay(A);
+        half.pay(A, Time::ZERO);
         assert_eq!(half.abandon(A, false, |s| s == B), 10);
         assert_eq!(half.first_lost(), Some((0, 5)));
         assert_eq!(half.lost.iter().copied().collect::<Vec<_>>(), [0, 10]);
@@ -436,9 +510,49 @@ mod tests {
         );
         half.owe_lost(10, &[B]);
         assert_eq!(
-            (half.pay(B), half.pay(B), half.pay(B)),
+            (
+                half.pay(B, Time::ZERO),
+                half.pay(B, Time::ZERO),
+                half.pay(B, Time::ZERO)
+            ),
             (Some((5, 5)), Some((10, 5)), None)
         );
+    }
+
+    #[test]
+    fn an_overdue_head_takes_only_its_own_subflow_along() {
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+        let mut half = half();
+        for subflow in [A, B, A, A] {
+            half.cut(5, &[subflow]);
+        }
+        half.pay(A, at(100));
+        half.pay(B, at(50));
+        assert_eq!(half.head_due(), Some(at(100)));
+        half.pay(A, at(110));
+        assert_eq!(half.lose_overdue(at(99)), None);
+        assert_eq!(half.lose_overdue(at(110)), Some((A, 10)));
+        assert_eq!(
+            half.lost.iter().copied().collect::<Vec<_>>(),
+            [0, 10],
+            "B's may have arrived, the last is a debt still"
+        );
+        assert_eq!(half.head_due(), None, "lost already");
+    }
+
+    #[test]
+    fn what_is_queued_behind_a_collapsed_window_is_overdue_at_once() {
+        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
+        let mut half = half();
+        for subflow in [A, B, A] {
+            half.cut(5, &[subflow]);
+            half.pay(subflow, at(100));
+        }
+        half.expect_late(at(10), A, 4);
+        assert_eq!(half.head_due(), Some(at(100)), "it had left before");
+        half.expect_late(at(20), A, 6);
+        assert_eq!(half.head_due(), Some(at(20)));
+        assert_eq!(half.lose_overdue(at(20)), Some((A, 10)));
     }
 
     #[test]
@@ -447,9 +561,9 @@ mod tests {
         half.write(Bytes::from_static(b"0123456789"));
         assert_eq!(half.writable(), 2);
         half.cut(10, &[A]);
-        assert_eq!(half.acknowledge(0, 30), Ok(vec![]));
+        assert_eq!(half.acknowledge(Time::ZERO, 0, 30), Ok(vec![]));
         assert_eq!(half.writable(), 20);
-        assert_eq!(half.acknowledge(0, 5), Ok(vec![]));
+        assert_eq!(half.acknowledge(Time::ZERO, 0, 5), Ok(vec![]));
         assert_eq!(half.writable(), 20, "a limit is never taken back");
     }
 }

@@ -271,6 +271,7 @@ impl Session {
         while let Some(timer) = self.timers.expired(now) {
             match timer {
                 Timer::Ack(flow) => self.ack_timeout(now, flow),
+                Timer::Head(flow) => self.head_timeout(now, flow),
                 Timer::Path(path) => self.path_timeout(now, path),
                 Timer::Lending => self.lending_timeout(now),
                 Timer::NoPath => self.end(SessionReason::NoPath),
@@ -357,6 +358,7 @@ impl Session {
     /// Takes an acknowledgement of a flow that is there.
     fn acknowledge(
         &mut self,
+        now: Time,
         id: u64,
         cumulative: u64,
         window: u64,
@@ -365,7 +367,7 @@ impl Session {
             return Ok(Relief::new());
         };
         let before = flow.send.held();
-        let relief = flow.send.acknowledge(cumulative, window)?;
+        let relief = flow.send.acknowledge(now, cumulative, window)?;
         self.send_budget.change(before, flow.send.held());
         Ok(relief)
     }
@@ -496,6 +498,7 @@ impl Session {
             }
         }
         self.timers.set(Timer::Ack(id), None);
+        self.timers.set(Timer::Head(id), None);
         if let Queue::Parked(ticket) = flow.queue {
             self.parked.remove(&ticket);
         }

@@ -49,15 +49,16 @@ pub struct SubflowInfo {
 
 impl SubflowInfo {
     /// What the subflow delivers, in bytes a second, at least 1. An application-limited sample only
-    /// bounds the rate from below; with BBR `cwnd x mss / srtt` alone is two to three times too high.
+    /// bounds the rate from below; with BBR `cwnd x mss / srtt` alone is two to three times too high. But
+    /// where even that is far lower, the window has just collapsed, as in BBR's PROBE_RTT.
     pub fn rate(&self) -> u64 {
         let by_window =
             f64::from(self.cwnd) * f64::from(self.mss) / self.srtt.as_secs_f64().max(1e-4);
         let by_window = by_window as u64;
         let rate = match (self.delivery_rate, self.app_limited) {
             (0, _) => by_window,
-            (rate, false) => rate,
-            (rate, true) => rate.max(by_window.min(2 * rate)),
+            (rate, false) => rate.min(2 * by_window),
+            (rate, true) => rate.max(by_window.min(2 * rate)).min(2 * by_window),
         };
         rate.max(1)
     }
@@ -73,6 +74,8 @@ pub(crate) struct Subflow {
     pub(crate) closing: bool,
     /// It alone is overdue while its path is not: only new progress makes it fit again.
     pub(crate) suspect: bool,
+    /// Its window has just collapsed, as in BBR's PROBE_RTT: what is queued will be late.
+    pub(crate) collapsed: bool,
     /// The driver was told that there is something to transmit.
     pub(crate) woken: bool,
     pub(crate) info: SubflowInfo,
@@ -103,6 +106,7 @@ impl Subflow {
             lent_to: None,
             closing: false,
             suspect: false,
+            collapsed: false,
             woken: false,
             info,
             progress: Progress::new(now, info.delivered, info.bytes_acked),
@@ -119,6 +123,17 @@ impl Subflow {
         }
     }
 
+    /// Takes the kernel's figures. Returns whether the window has just collapsed on a queue.
+    pub(crate) fn take_info(&mut self, info: SubflowInfo) -> bool {
+        let window = u64::from(info.cwnd) * u64::from(info.mss);
+        let shrunk = info.cwnd < self.info.cwnd / 4 && info.notsent > 2 * window;
+        let was = self.collapsed;
+        self.collapsed = shrunk || (was && info.cwnd <= self.info.cwnd);
+        self.info = info;
+        self.queued = info.notsent;
+        self.collapsed && !was
+    }
+
     /// The queue it may have in the kernel, in bytes.
     pub(crate) fn queue_bound(&self) -> u64 {
         share_of_rate(self.info.rate(), QUEUE_TIME).clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end())
@@ -130,6 +145,14 @@ impl Subflow {
             return 0;
         }
         self.queue_bound().saturating_sub(self.queued + self.owed)
+    }
+
+    /// When a chunk sent now, behind `written` bytes that the kernel has not been given yet, will have
+    /// arrived, unless something goes wrong.
+    pub(crate) fn arrival(&self, written: u64) -> Duration {
+        let ahead = (self.queued + written) as f64 / self.info.rate() as f64;
+        let queue = Duration::from_secs_f64(ahead.min(1.0));
+        queue + self.info.srtt / 2 + 4 * self.info.rttvar
     }
 
     /// The size of the next chunk for it, in bytes.

@@ -9,6 +9,8 @@ use guywire_sched::Time;
 pub(crate) enum Timer {
     /// When to send the acknowledgement of a flow, or to repeat it on another path.
     Ack(u64),
+    /// When the chunk a flow's receiver waits for is overdue.
+    Head(u64),
     /// When to ping a path, to call it stale, or to dial again.
     Path(u8),
     /// When to take lent subflows back from flows that are not busy any more.

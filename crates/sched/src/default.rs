@@ -27,28 +27,33 @@ pub struct Default;
 
 impl Scheduler for Default {
     fn get_send(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        if let Some(position) = choose(flow, |at, fastest| helps(flow, at, fastest)) {
+        let fastest = delivers_first(flow, |_| true);
+        let free = delivers_first(flow, |subflow| subflow.room > 0);
+        if let (Some((_, fastest)), Some((position, at))) = (fastest, free)
+            && helps(flow, at, fastest)
+        {
             marks.mark(position);
         }
     }
 
-    /// What is sent again blocks the receiver: it takes the earliest subflow with room, no hold.
+    /// What is sent again blocks the receiver: it waits for room on the subflow that delivers it first.
+    /// The others go on with new data meanwhile.
     fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        if let Some(position) = choose(flow, |_, _| true) {
+        if let Some((position, _)) = delivers_first(flow, |_| true) {
             marks.mark(position);
         }
     }
 }
 
-/// The position of the subflow with room that delivers first and that `permitted` lets pass, given
-/// its expected delivery and the earliest of all.
-fn choose(flow: &FlowView<'_>, permitted: impl Fn(Duration, Duration) -> bool) -> Option<usize> {
-    let delivery = |subflow: &SubflowView| subflow.expected_delivery(flow.chunk);
-    let fastest = usable(flow).map(|(_, subflow)| delivery(subflow)).min()?;
-    let (position, subflow) = usable(flow)
-        .filter(|(_, subflow)| subflow.room > 0)
-        .min_by_key(|(_, subflow)| delivery(subflow))?;
-    permitted(delivery(subflow), fastest).then_some(position)
+/// The position of the subflow among the `fit` ones that delivers first, and when it does.
+fn delivers_first(
+    flow: &FlowView<'_>,
+    fit: impl Fn(&SubflowView) -> bool,
+) -> Option<(usize, Duration)> {
+    usable(flow)
+        .filter(|(_, subflow)| fit(subflow))
+        .map(|(position, subflow)| (position, subflow.expected_delivery(flow.chunk)))
+        .min_by_key(|&(_, at)| at)
 }
 
 /// The subflows to choose from: backups only when nothing else is there.
@@ -99,6 +104,24 @@ mod tests {
         assert_eq!(chosen(&flow(&subflows)), [1], "work-conserving");
         subflows[1].room = 0;
         assert_eq!(chosen(&flow(&subflows)), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn what_blocks_the_receiver_waits_for_the_quickest() {
+        let mut subflows = [subflow(0, 20, 100), subflow(1, 60, 50)];
+        subflows[0].room = 0;
+        subflows[0].queued = 125_000;
+        let mut marks = Marks::default();
+        Default.get_retrans(&flow(&subflows), &mut marks);
+        assert_eq!(
+            marks.iter().collect::<Vec<_>>(),
+            [0],
+            "20 ms, and there only 31"
+        );
+        subflows[0].queued = 1_250_000;
+        let mut marks = Marks::default();
+        Default.get_retrans(&flow(&subflows), &mut marks);
+        assert_eq!(marks.iter().collect::<Vec<_>>(), [1]);
     }
 
     #[test]

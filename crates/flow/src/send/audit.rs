@@ -42,7 +42,7 @@ impl SendHalf {
                     chunk.dsn
                 ));
             }
-            for debt in chunk.carriers.iter().filter(|c| !c.sent) {
+            for debt in chunk.carriers.iter().filter(|c| !c.sent()) {
                 *owed.entry(debt.subflow).or_default() += chunk.length;
                 let known = self.debts.get(&debt.subflow);
                 if !known.is_some_and(|debts| debts.contains(&chunk.dsn)) {

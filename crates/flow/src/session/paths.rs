@@ -128,8 +128,7 @@ impl Session {
             return;
         };
         let in_flight = info.unacked > 0 || info.notsent > 0;
-        subflow.info = info;
-        subflow.queued = info.notsent;
+        let collapsed = subflow.take_info(info);
         let moved = subflow
             .progress
             .observe(now, info.delivered, info.bytes_acked, in_flight);
@@ -137,6 +136,12 @@ impl Session {
             subflow.suspect = false;
         }
         let path = subflow.path;
+        if collapsed {
+            self.expect_late(now, id, info.notsent);
+        }
+        let Some(subflow) = self.subflows.get(&id) else {
+            return;
+        };
         let has_room = subflow.room() > 0;
         let has_output = subflow.has_output();
         if moved.acked {
@@ -149,6 +154,17 @@ impl Session {
         if has_room && !planted!(NeverUnparked) {
             self.unpark();
             self.pump(now);
+        }
+    }
+
+    /// What a subflow has queued in the kernel will be late.
+    fn expect_late(&mut self, now: Time, id: SubflowId, bytes: u64) {
+        let ids: Vec<u64> = self.flows.keys().copied().collect();
+        for flow in ids {
+            if let Some(state) = self.flows.get_mut(&flow) {
+                state.send.expect_late(now, id, bytes);
+                self.watch_head(flow);
+            }
         }
     }
 

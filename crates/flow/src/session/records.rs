@@ -106,9 +106,10 @@ impl Session {
 
     fn handle_ack(&mut self, now: Time, id: u64, cumulative: u64, window: u64) {
         let window = window.min(MAX_SEND_WINDOW);
-        match self.acknowledge(id, cumulative, window) {
+        match self.acknowledge(now, id, cumulative, window) {
             Ok(relief) => {
                 self.relieve(relief);
+                self.watch_head(id);
                 self.tell_writable(id);
                 self.enqueue(id);
                 self.pump(now);

@@ -1,5 +1,7 @@
 //! Asks the schedulers, cuts chunks, and writes records.
 
+use std::time::Duration;
+
 use guywire_sched::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView, Time};
 
 use super::{Event, Session};
@@ -8,6 +10,11 @@ use crate::path::Path;
 use crate::record::{self, Control};
 use crate::send::Relief;
 use crate::subflow::{Subflow, trunk};
+use crate::timer::Timer;
+
+/// What an acknowledgement may be late before what it should cover is repeated: it waits up to 5 ms
+/// at the receiver, and for its turn at both ends.
+const SLACK: Duration = Duration::from_millis(20);
 
 /// What became of an attempt to schedule one chunk.
 #[derive(PartialEq, Eq)]
@@ -98,15 +105,16 @@ impl Session {
         }
     }
 
-    /// Gives a lost chunk to subflows that have not sent it.
+    /// Gives a lost chunk to subflows that have not sent it and are not overdue themselves.
     fn place_lost(&mut self, now: Time, id: u64, (dsn, length): (u64, u64)) -> bool {
         let (mut views, count) = self.views(id);
         let Some(flow) = self.flows.get_mut(&id) else {
             return false;
         };
+        let suspect = |id| self.subflows.get(&id).is_some_and(|s| s.suspect);
         let mut shown = 0;
         for at in 0..count {
-            if !flow.send.has_sent(dsn, views[at].id) {
+            if !flow.send.has_sent(dsn, views[at].id) && !suspect(views[at].id) {
                 views[shown] = views[at];
                 shown += 1;
             }
@@ -310,6 +318,9 @@ impl Session {
             subflow.queued += written;
             subflow.sent_bytes += written;
             subflow.progress.wrote(now);
+            for path in self.paths.values_mut() {
+                path.patience.sent(written);
+            }
         }
     }
 
@@ -338,6 +349,7 @@ impl Session {
 
     fn put_chunks(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Vec<u8>) {
         let start = out.len();
+        let grace = self.grace(id);
         while out.len() < enough {
             let Some(subflow) = self.subflows.get_mut(&id) else {
                 return;
@@ -352,7 +364,8 @@ impl Session {
             let Some(flow) = self.flows.get_mut(&flow_id) else {
                 continue;
             };
-            if let Some((dsn, length)) = flow.send.pay(id) {
+            let due = now + subflow.arrival(written) + grace;
+            if let Some((dsn, length)) = flow.send.pay(id, due) {
                 record::put_data_header(out, flow_id, dsn, length as usize);
                 flow.send.copy(dsn, length, out);
                 flow.last_busy = now;
@@ -361,7 +374,65 @@ impl Session {
             if flow.send.owes(id) {
                 subflow.turn.push_back(flow_id);
             }
+            self.watch_head(flow_id);
         }
+    }
+
+    /// How long after the expected arrival of a chunk its acknowledgement is overdue: that comes by the
+    /// quickest path, and each path has the patience that it taught.
+    fn grace(&self, id: SubflowId) -> Duration {
+        let up = |path: u8| self.paths.get(&path).is_some_and(Path::is_up);
+        let trips = self.subflows.values().filter(|s| up(s.path));
+        let answer = trips.map(|s| s.info.srtt).min().unwrap_or_default() / 2;
+        let path = self.subflows.get(&id).map(|subflow| subflow.path);
+        let learned = path.and_then(|path| Some(self.paths.get(&path)?.patience.get()));
+        answer + SLACK + learned.unwrap_or_default()
+    }
+
+    /// Looks again when the chunk the receiver waits for will be overdue.
+    pub(super) fn watch_head(&mut self, id: u64) {
+        let due = self.flows.get(&id).and_then(|flow| flow.send.head_due());
+        self.timers.set(Timer::Head(id), due);
+    }
+
+    /// The chunk the receiver waits for is overdue, though its path is not: a loss there holds what
+    /// is behind it. It is repeated where it arrives first, but not before the receiver has waited as
+    /// long as the repetition will take: most losses are mended by then, and whoever waits so costs
+    /// at most twice what the best choice would have.
+    pub(super) fn head_timeout(&mut self, now: Time, id: u64) {
+        let Some(again) = self.repetition_time(id) else {
+            return;
+        };
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        let fair = flow.send.head_since() + again;
+        if fair > now {
+            return self.timers.set(Timer::Head(id), Some(fair));
+        }
+        let Some((late, bytes)) = flow.send.lose_overdue(now) else {
+            return;
+        };
+        if let Some(subflow) = self.subflows.get(&late).filter(|s| !s.collapsed)
+            && let Some(path) = self.paths.get_mut(&subflow.path)
+        {
+            path.patience.repeated(bytes);
+        }
+        self.enqueue(id);
+        self.unpark();
+    }
+
+    /// How long the oldest chunk would take on the best subflow that has not sent it.
+    fn repetition_time(&self, id: u64) -> Option<Duration> {
+        let send = &self.flows.get(&id)?.send;
+        let head = send.head()?;
+        let (views, count) = self.views(id);
+        let others = views[..count]
+            .iter()
+            .filter(|view| !send.has_sent(head, view.id));
+        others
+            .map(|view| view.expected_delivery(record::MAX_BODY as u64))
+            .min()
     }
 }
 
