@@ -84,14 +84,17 @@ fn guywire(run: &Run) -> Result<Contender> {
 }
 
 fn relay(run: &Run, scratch: &Scratch) -> Result<Contender> {
-    let program = build("guywire-relay")?;
+    let program = build("guywire-rig")?;
     let key = scratch.path().join("key");
-    let made = Command::new(&program).arg("key").arg(&key).status()?;
+    let made = Command::new(&program)
+        .args(["relay", "key"])
+        .arg(&key)
+        .status()?;
     ensure!(made.success(), "the relay makes no key");
     let lab = Lab::up_with(&run.binary, "cpu", &["--links", LINK, "--no-guywire"])?;
     let (program, key) = (program.display().to_string(), key.display().to_string());
     let start = |node: &str, options: &[&str]| {
-        let words = [&[&program, node, "--key", &key], options].concat();
+        let words = [&[&program, "relay", node, "--key", &key], options].concat();
         Service::start_ready(&mut lab.exec(node, &words))
     };
     let services = vec![
@@ -211,14 +214,12 @@ fn of(costs: &[Cost], part: impl Fn(&Cost) -> f64) -> f64 {
 fn note(report: &mut Report, title: &str, contenders: &[Contender; 2], costs: &[Vec<Cost>; 2]) {
     for (contender, costs) in contenders.iter().zip(costs) {
         let title = format!("{title}: {}", contender.name);
-        let parts: [(&str, fn(&Cost) -> f64, &str); 3] = [
-            ("", |cost| cost.goodput / 1e3, "Gbit/s"),
-            (", CPU time", |cost| cost.own, "s/GB"),
-            (", CPU time of the whole machine", |cost| cost.all, "s/GB"),
-        ];
-        for (part, value, unit) in parts {
-            report.note(format!("{title}{part}"), of(costs, value), unit);
-        }
+        let goodput = of(costs, |cost| cost.goodput / 1e3);
+        report.note(&title, goodput, "Gbit/s");
+        let own = of(costs, |cost| cost.own);
+        report.note(format!("{title}, CPU time"), own, "s/GB");
+        let all = of(costs, |cost| cost.all);
+        report.note(format!("{title}, the whole machine's"), all, "s/GB");
         for cost in costs {
             report.sample(json!({
                 "title": title, "goodput_mbps": cost.goodput, "own_s_per_gb": cost.own,

@@ -18,7 +18,9 @@ mod rival;
 mod scale;
 mod short;
 mod simulation;
+mod soak;
 mod stalls;
+mod strangers;
 
 use anyhow::Result;
 
@@ -106,6 +108,16 @@ pub(super) const ALL: &[Figure] = &[
         name: "refusals",
         shows: "wrong keys, bad invitations, garbage and broken files: a clear message, no harm",
         measure: refusals::measure,
+    },
+    Figure {
+        name: "strangers",
+        shows: "5,000 refused connections a second take at most 5 % of an established download",
+        measure: strangers::measure,
+    },
+    Figure {
+        name: "soak",
+        shows: "half an hour of cuts, rate changes and kills under 200 flows: none lost, memory flat",
+        measure: soak::measure,
     },
     Figure {
         name: "programs",

@@ -1,6 +1,6 @@
 //! A bare TLS relay: what somebody would write who wants the LAN's TCP carried to a server, and
 //! nothing else. No bonding, no records, no credit: what Guywire costs beyond it is the price of
-//! those (`cargo xtask show cpu`). It is a measuring instrument, not a product.
+//! those.
 //!
 //! Everything else is as in Guywire, so that only the difference is measured: the capture rules,
 //! the TLS configuration with its ciphers and keys, the runtime. Where one can choose it takes
@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 use guywire_transport::key::PrivateKey;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -29,15 +29,9 @@ use tokio::net::TcpStream;
 /// So much is read and written at once, in bytes.
 const BUFFER: usize = 256 * 1024;
 
-/// A bare TLS relay: what the cost of Guywire is compared with.
-#[derive(Debug, Parser)]
-struct Arguments {
-    #[command(subcommand)]
-    end: End,
-}
-
+/// One of the relay's ends, or what they need.
 #[derive(Debug, Subcommand)]
-enum End {
+pub(crate) enum End {
     /// Make the key that both ends use, PKCS #8
     Key {
         /// Where to put it
@@ -64,24 +58,15 @@ enum End {
     },
 }
 
-fn main() -> Result<()> {
-    let end = Arguments::parse().end;
-    // As many threads as the data worker of Guywire has.
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+/// Runs one end until it is killed.
+pub(crate) async fn run(end: End) -> Result<()> {
     match end {
         End::Key { file } => {
             let key = PrivateKey::generate()?.to_pkcs8();
             std::fs::write(&file, key).with_context(|| format!("cannot write {}", file.display()))
         }
-        End::Router { key, lan, address } => {
-            runtime.block_on(router::run(&read_key(&key)?, &lan, address))
-        }
-        End::Server { key, address } => runtime.block_on(server::run(&read_key(&key)?, address)),
+        End::Router { key, lan, address } => router::run(&read_key(&key)?, &lan, address).await,
+        End::Server { key, address } => server::run(&read_key(&key)?, address).await,
     }
 }
 

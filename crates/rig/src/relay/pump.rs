@@ -9,10 +9,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio_util::io::poll_read_buf;
 
-use crate::BUFFER;
+use super::BUFFER;
 
 /// Carries what each of the two says to the other, until both have ended or one broke.
-pub(crate) async fn both(
+pub(super) async fn both(
     one: impl AsyncRead + AsyncWrite,
     other: impl AsyncRead + AsyncWrite,
 ) -> io::Result<()> {

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::{BUFFER, pump, wire};
+use super::{BUFFER, pump, wire};
 
 /// How captured packets are led here. The same numbers as in Guywire's, which is not running where
 /// this is.
@@ -26,7 +26,7 @@ const TPROXY: TproxyPolicy = TproxyPolicy {
 
 /// Captures what comes in by `lan` (IPv4 only) and carries it to `server`, until it is killed.
 /// Prints a line when it is ready.
-pub(crate) async fn run(key: &PrivateKey, lan: &str, server: SocketAddr) -> Result<()> {
+pub(super) async fn run(key: &PrivateKey, lan: &str, server: SocketAddr) -> Result<()> {
     let tls = ClientTls::new(key, key.public_key(), TagKey::generate()?)?;
     let connector = TlsConnector::from(tls.config());
     let listener = tproxy_listener(Family::V4, 0).context("cannot listen for captured TCP")?;

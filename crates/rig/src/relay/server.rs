@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{BUFFER, pump, wire};
+use super::{BUFFER, pump, wire};
 
 /// The longest destination, in bytes: an IPv6 address with brackets, scope and port.
 const DESTINATION: usize = 64;
 
 /// Serves the router of the same `key` at `address`, until it is killed. Prints a line when it is
 /// ready.
-pub(crate) async fn run(key: &PrivateKey, address: SocketAddr) -> Result<()> {
+pub(super) async fn run(key: &PrivateKey, address: SocketAddr) -> Result<()> {
     let router = (key.public_key(), TagKey::generate()?);
     let authorised = Authorised::new(AuthorisedSet::of_routers([router]));
     let tls = ServerTls::new(key, authorised, LimiterSettings::default())?;
