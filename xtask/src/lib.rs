@@ -8,6 +8,8 @@
 //! - [`lab::Lab`]: one lab, from `lab up` to `lab down`.
 //! - [`lab::fetch`]: transfers by the measuring client, and what it measured.
 //! - [`lab::counters`]: what a node's kernel says: connections, bytes per device.
+//! - [`lab::service`]: programs that last, run in a node.
+//! - [`lab::processes`]: what the kernel says of processes: time, memory, descriptors.
 //! - [`lab::programs`]: strangers' programs run through it.
 //! - [`lab::strangers`]: routers that are not let in.
 

@@ -166,6 +166,23 @@ pub fn read_duration(text: &str) -> Result<Duration, PartError> {
     })
 }
 
+/// Reads a rate such as `5mbit` or `800kbit`, from [`Rate::MIN`] to [`Rate::MAX`].
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn read_rate(text: &str) -> Result<Rate, PartError> {
+    Rate::read(text).map_err(|why| {
+        let bounds = "rates are from 8kbit to 10gbit";
+        parse::misread(
+            text,
+            text,
+            why,
+            "a rate such as `5mbit` or `800kbit`",
+            bounds,
+        )
+    })
+}
+
 impl EmulatedLink {
     /// The round trip of an empty link.
     #[must_use]

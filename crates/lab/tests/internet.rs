@@ -8,6 +8,7 @@ use std::time::Duration;
 use guywire_lab::fetch::{Ending, Family, FetchOptions, FetchReport, fetch, fetch_many};
 use guywire_lab::internet::content::Content;
 use guywire_lab::internet::{dns, http};
+use guywire_lab::spec::Rate;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,6 +36,7 @@ fn options(address: SocketAddr, path: &str) -> FetchOptions {
         seconds: None,
         skip: Duration::ZERO,
         upload: None,
+        rate: None,
         limit: None,
         patience: PATIENCE,
         gaps: None,
@@ -113,6 +115,43 @@ async fn an_upload_is_identical_and_may_stop_by_time() {
         (Ending::Stopped, Some(true)),
         "{report}"
     );
+}
+
+#[tokio::test]
+async fn the_client_sets_the_pace_too() {
+    let address = web().await;
+    let rate = Some(Rate::from_bits_per_second(8_000_000));
+    // 500 kB at 1 MB/s, of which the download reads its first piece at once.
+    let slow_reader = FetchOptions {
+        rate,
+        ..options(address, "/bytes/500000")
+    };
+    let report = get(&slow_reader).await;
+    assert!(report.seconds > 0.3, "{report}");
+    assert_eq!(report.identical, Some(true));
+    let slow_sender = FetchOptions {
+        rate,
+        upload: Some(500_000),
+        ..options(address, "/sink")
+    };
+    let report = get(&slow_sender).await;
+    assert!(report.seconds > 0.45, "{report}");
+    assert_eq!(report.identical, Some(true));
+}
+
+#[tokio::test]
+async fn nothing_is_hashed_where_nobody_asks() {
+    let address = web().await;
+    for (path, upload) in [("/bytes/100000", None), ("/sink", Some(100_000))] {
+        let unverified = FetchOptions {
+            upload,
+            verify: false,
+            ..options(address, path)
+        };
+        let report = get(&unverified).await;
+        assert_eq!(report.ending, Ending::Complete, "{report}");
+        assert_eq!((report.identical, report.sha256), (None, None));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 pub mod counters;
 pub mod fetch;
+pub mod processes;
 pub mod programs;
+pub mod service;
 pub mod strangers;
 
 use std::ffi::OsStr;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Lab;
+use super::service::Service;
 
 /// How long a server in the lab may take until it listens.
 const START: Duration = Duration::from_millis(500);
@@ -58,7 +59,7 @@ pub fn addresses(lab: &Lab, name: &str) -> Result<Vec<String>> {
 /// Where iperf3 fails.
 pub fn iperf3(lab: &Lab, seconds: u32) -> Result<f64> {
     let server = ["iperf3", "--server", "--one-off", "--port", "5201"];
-    let _server = Server::start(lab, &server)?;
+    let _server = serve(lab, &server)?;
     let seconds = seconds.to_string();
     let client = [
         "iperf3",
@@ -112,7 +113,7 @@ pub fn git_over_ssh(lab: &Lab, directory: &Path, bytes: u64) -> Result<()> {
         "-f",
         &config.display().to_string(),
     ];
-    let _server = Server::start(lab, &sshd)?;
+    let _server = serve(lab, &sshd)?;
     let ssh = format!(
         "GIT_SSH_COMMAND=ssh -i {key} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
          -o BatchMode=yes -o LogLevel=ERROR"
@@ -129,30 +130,12 @@ pub fn git_over_ssh(lab: &Lab, directory: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// A server in the node `internet`, ended when this value goes.
-struct Server {
-    child: Child,
-}
-
-impl Server {
-    fn start(lab: &Lab, program: &[&str]) -> Result<Self> {
-        let child = lab
-            .exec("internet", program)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {} in internet", program[0]))?;
-        sleep(START);
-        Ok(Self { child })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a server in the node `internet`.
+fn serve(lab: &Lab, program: &[&str]) -> Result<Service> {
+    let mut command = lab.exec("internet", program);
+    let server = Service::start(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+    sleep(START);
+    Ok(server)
 }
 
 /// Runs a shell script outside the lab and returns all it printed.

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use xtask::lab::Lab;
+use xtask::lab::processes::TICKS;
 
 use super::report::Report;
 
@@ -63,7 +64,7 @@ fn watched<T>(lab: &Lab, work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<Str
 }
 
 /// Time the machine's processors spent, in ticks.
-struct Cpu {
+pub(super) struct Cpu {
     idle: u64,
     all: u64,
 }
@@ -73,9 +74,15 @@ impl Cpu {
     fn idle_since(&self, before: &Self) -> f64 {
         percent(self.idle - before.idle, self.all - before.all)
     }
+
+    /// Seconds of work since `before`, all processors together: whoever did it, interrupts too.
+    pub(super) fn busy_since(&self, before: &Self) -> f64 {
+        ((self.all - self.idle) - (before.all - before.idle)) as f64 / TICKS
+    }
 }
 
-fn cpu() -> Result<Cpu> {
+/// The time spent until now.
+pub(super) fn cpu() -> Result<Cpu> {
     let text = std::fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
     parse_cpu(&text).context("cannot understand /proc/stat")
 }
@@ -157,6 +164,7 @@ mod tests {
         let after = parse_cpu("cpu  160 0 120 710 110 0 0 0 5 5").expect("it is one");
         assert_eq!(before.all, 1_000);
         assert!((after.idle_since(&before) - 20.0).abs() < 1e-9);
+        assert!((after.busy_since(&before) - 0.8).abs() < 1e-9);
         assert!(parse_cpu("intr 5").is_none());
     }
 

@@ -6,6 +6,7 @@
 //! void ([`machine`]): measure again, do not believe it.
 
 mod figures;
+mod goodput;
 mod machine;
 mod report;
 mod sample;
@@ -114,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     let binary = match &arguments.binary {
         Some(binary) => std::path::absolute(binary)?,
-        None => build()?,
+        None => build("guywire")?,
     };
     let run = Run {
         binary,
@@ -137,15 +138,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     Ok(good)
 }
 
-/// Builds the release binary and tells where it is.
-fn build() -> Result<PathBuf> {
+/// Builds the release binary of `package` and tells where it is.
+fn build(package: &str) -> Result<PathBuf> {
     let mut build = command::cargo();
-    let words = ["build", "--release", "--quiet", "--package", "guywire"];
+    let words = ["build", "--release", "--quiet", "--package", package];
     build.current_dir(workspace::root()).args(words);
     if !command::passes(&mut build)? {
-        bail!("the release binary does not build");
+        bail!("the release binary of {package} does not build");
     }
-    Ok(workspace::target_directory()?.join("release/guywire"))
+    Ok(workspace::target_directory()?.join("release").join(package))
 }
 
 fn list() {

@@ -21,6 +21,11 @@ pub(super) fn worst(values: &[f64]) -> f64 {
     percentile(values, 100.0)
 }
 
+/// The smallest; NaN where there is none.
+pub(super) fn least(values: &[f64]) -> f64 {
+    percentile(values, 0.0)
+}
+
 /// Seconds since 1970 by the machine's clock, as the measuring client counts them.
 pub(super) fn unix_now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -56,6 +61,7 @@ mod tests {
         assert_eq!(median(&values), 3.0);
         assert_eq!(percentile(&values, 95.0), 5.0);
         assert_eq!(worst(&values), 5.0);
+        assert_eq!(least(&values), 1.0);
         assert!(median(&[]).is_nan());
     }
 

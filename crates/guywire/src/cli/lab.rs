@@ -17,7 +17,7 @@ use guywire_lab::place::{LabName, Place};
 use guywire_lab::plan::Plan;
 use guywire_lab::protocol::LinkVerb;
 use guywire_lab::scenario::Scenario;
-use guywire_lab::spec::LinkSpecs;
+use guywire_lab::spec::{LinkSpecs, Rate, read_rate};
 use guywire_lab::story::{self, StoryOptions};
 use guywire_lab::topology::Node;
 use guywire_lab::{client, enter, holder, internet, keeper, launch, topology};
@@ -154,6 +154,9 @@ struct Fetch {
     /// Send this many bytes instead of receiving
     #[arg(long, value_name = "BYTES")]
     upload: Option<u64>,
+    /// Read, or send, no faster than this, such as `5mbit`
+    #[arg(long, value_parser = read_rate)]
+    rate: Option<Rate>,
     /// Stop after this many bytes
     #[arg(long, value_name = "BYTES")]
     limit: Option<u64>,
@@ -163,7 +166,7 @@ struct Fetch {
     /// Give up when nothing happens for this many seconds
     #[arg(long, value_parser = seconds, default_value = "30")]
     patience: Duration,
-    /// Do not ask the server what the bytes should be
+    /// Do not hash the bytes, nor ask the server what they should be
     #[arg(long)]
     no_verify: bool,
     /// List every pause of at least this many seconds
@@ -342,6 +345,7 @@ fn transfer(fetch: Fetch) -> Result<ExitCode> {
         seconds: fetch.seconds,
         skip: fetch.skip,
         upload: fetch.upload,
+        rate: fetch.rate,
         limit: fetch.limit,
         patience: fetch.patience,
         gaps: fetch.gaps,

@@ -19,6 +19,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use crate::spec::Rate;
+
 pub use self::dial::{Family, Target, TargetError};
 pub use self::report::{Ending, FetchReport, FetchSummary};
 
@@ -38,6 +40,8 @@ pub struct FetchOptions {
     pub skip: Duration,
     /// Send this many bytes instead of receiving.
     pub upload: Option<u64>,
+    /// Send no faster than this, or read no faster, as a slow program does.
+    pub rate: Option<Rate>,
     /// Stop after this many bytes received.
     pub limit: Option<u64>,
     /// Give up when nothing happens for this long.
@@ -46,7 +50,7 @@ pub struct FetchOptions {
     pub gaps: Option<Duration>,
     /// Connect by the kernel's MPTCP: the rival that Guywire is measured against.
     pub mptcp: bool,
-    /// Compare with the SHA-256 that the server knows.
+    /// Compute the SHA-256, and compare it with the one that the other end knows.
     pub verify: bool,
 }
 

@@ -11,14 +11,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
-use sha2::{Digest, Sha256};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::dial::{Connection, RequestBody, Target, connect, no_body};
 use super::report::{Ending, FetchReport};
 use super::{FetchOptions, Progress};
 use crate::internet::body::{ContentBody, Produced};
-use crate::internet::content::{Content, hex};
+use crate::internet::content::{BodyHash, Content};
 use crate::internet::http::{CONGESTION, SinkReport};
 use crate::measure::{GapReport, Meter, SAMPLE, goodput};
 
@@ -37,9 +36,9 @@ pub(super) async fn download(
     mut progress: impl FnMut(Progress),
 ) -> FetchReport {
     let mut meter = Meter::start(Instant::now()).listing(options.gaps);
-    let mut hasher = Sha256::new();
+    let mut hash = BodyHash::new(options.verify);
     let mut report = blank(options);
-    let outcome = receive(options, &mut report, &mut meter, &mut hasher, &mut progress).await;
+    let outcome = receive(options, &mut report, &mut meter, &mut hash, &mut progress).await;
     report.bytes = meter.bytes();
     report.seconds = meter.last().as_secs_f64();
     report.first_byte_seconds = meter.first().map(|first| first.as_secs_f64());
@@ -47,7 +46,7 @@ pub(super) async fn download(
     report.longest_gap = meter.longest_gap().into();
     report.gaps = meter.gaps().iter().map(|gap| Some(*gap).into()).collect();
     report.samples = meter.samples().to_vec();
-    report.sha256 = Some(hex(&hasher.finalize()));
+    report.sha256 = hash.finish();
     conclude(&mut report, outcome);
     if options.verify && options.target.path().starts_with("/bytes/") {
         let stated = stated_hash(options, report.bytes).await;
@@ -60,7 +59,7 @@ async fn receive(
     options: &FetchOptions,
     report: &mut FetchReport,
     meter: &mut Meter,
-    hasher: &mut Sha256,
+    hash: &mut BodyHash,
     progress: &mut impl FnMut(Progress),
 ) -> Result<Ending, Failure> {
     let begin = Instant::now();
@@ -100,6 +99,14 @@ async fn receive(
         let wait = next_mark
             .min(options.seconds.unwrap_or(Duration::MAX))
             .saturating_sub(elapsed);
+        let due = options
+            .rate
+            .map_or(Duration::ZERO, |rate| rate.time_for(meter.bytes()));
+        if due > elapsed {
+            sleep(wait.min(due - elapsed)).await;
+            quiet_since = Instant::now();
+            continue;
+        }
         match timeout(wait, body.frame()).await {
             Err(_) => continue,
             Ok(None) => return Ok(Ending::Complete),
@@ -110,7 +117,7 @@ async fn receive(
                 };
                 quiet_since = Instant::now();
                 meter.record(quiet_since, data.len() as u64);
-                hasher.update(data);
+                hash.update(data);
             }
         }
     }
@@ -140,9 +147,11 @@ pub(super) async fn upload(
             } else {
                 Ending::Stopped
             };
-            let known = tokio::task::spawn_blocking(move || content.sha256(sink.bytes)).await;
-            report.identical = known.ok().map(|known| known == sink.sha256);
-            report.sha256 = Some(sink.sha256);
+            if let Some(stated) = sink.sha256 {
+                let known = tokio::task::spawn_blocking(move || content.sha256(sink.bytes)).await;
+                report.identical = known.ok().map(|known| known == stated);
+                report.sha256 = Some(stated);
+            }
         }
     }
     report
@@ -157,14 +166,15 @@ async fn send(
 ) -> Result<SinkReport, Failure> {
     let begin = Instant::now();
     let mut connection = open(options, report).await?;
-    let mut body = ContentBody::new(content, bytes, None);
+    let mut body = ContentBody::new(content, bytes, options.rate);
     if let Some(seconds) = options.seconds {
         body = body.until(begin + seconds);
     }
     let produced = body.produced();
     let path = match options.target.path() {
         path if path.contains('?') => path.to_owned(),
-        path => format!("{path}?samples"),
+        path if options.verify => format!("{path}?samples"),
+        path => format!("{path}?samples&unhashed"),
     };
     let request = request(&options.target, Method::POST, &path, body.boxed());
     let mut response = std::pin::pin!(connection.sender.send_request(request));

@@ -110,8 +110,30 @@ impl Content {
     }
 }
 
+/// The SHA-256 of a body as it arrives; or none, where nobody asks and its price would be measured too.
+pub struct BodyHash(Option<Sha256>);
+
+impl BodyHash {
+    /// Of a body that begins now.
+    pub fn new(wanted: bool) -> BodyHash {
+        BodyHash(wanted.then(Sha256::new))
+    }
+
+    /// Adds what arrived.
+    pub fn update(&mut self, bytes: &[u8]) {
+        if let Some(state) = &mut self.0 {
+            state.update(bytes);
+        }
+    }
+
+    /// What it is, in hexadecimal.
+    pub fn finish(self) -> Option<String> {
+        self.0.map(|state| hex(&state.finalize()))
+    }
+}
+
 /// Lower-case hexadecimal of a digest.
-pub(crate) fn hex(digest: &[u8]) -> String {
+fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,7 +5,7 @@
 //! | `GET /` | this table, as text |
 //! | `GET /bytes/N[?rate=R]` | the first N bytes of the stream in [`Content`], at most R (`5mbit`) |
 //! | `GET /sha256/N` | the SHA-256 of those N bytes, in hexadecimal, as text |
-//! | `POST /sink[?samples]` | JSON [`SinkReport`] of what was uploaded |
+//! | `POST /sink[?samples][&unhashed]` | JSON [`SinkReport`] of what was uploaded |
 //! | `GET /hold/S` | nothing for S seconds (at most 600), then a word of text |
 //! | `GET /ip` | the address and port the request came from |
 //!
@@ -27,13 +27,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::body::ContentBody;
-use super::content::{Content, MAX_BYTES, MAX_HASHED, hex};
+use super::content::{BodyHash, Content, MAX_BYTES, MAX_HASHED};
 use crate::measure::{GapReport, Meter};
-use crate::spec::Rate;
+use crate::spec::read_rate;
 
 /// Header that names the congestion control of the server's socket.
 pub const CONGESTION: HeaderName = HeaderName::from_static("x-congestion-control");
@@ -55,8 +54,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct SinkReport {
     /// Bytes received.
     pub bytes: u64,
-    /// SHA-256 of them, in hexadecimal.
-    pub sha256: String,
+    /// SHA-256 of them, in hexadecimal; not with `?unhashed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Seconds from the request's head to its last byte.
     pub seconds: f64,
     /// The longest pause between two reads.
@@ -127,7 +127,7 @@ async fn answer(request: Request<Incoming>, peer: SocketAddr, content: Arc<Conte
         return hold(number).await;
     }
     match path.as_str() {
-        "/sink" if writing => sink(request.into_body(), query == "samples").await,
+        "/sink" if writing => sink(request.into_body(), &query).await,
         "/" if reading => text(StatusCode::OK, HELP),
         "/ip" if reading => text(StatusCode::OK, format!("{}\n", canonical(peer))),
         "/sink" | "/" | "/ip" => text(
@@ -142,7 +142,7 @@ const HELP: &str = "\
 GET  /bytes/N[?rate=R]  the first N bytes of a fixed pseudo-random stream, paced to R (5mbit)
 GET  /sha256/N          the SHA-256 of those N bytes
 GET  /hold/S            nothing for S seconds, then a word
-POST /sink[?samples]    upload; answers {bytes, sha256, seconds, longest_gap}
+POST /sink              upload; answers {bytes, sha256, seconds, longest_gap}
 GET  /ip                the address your request came from
 ";
 
@@ -159,9 +159,9 @@ fn bytes(number: &str, query: &str, content: Arc<Content>) -> Answer {
                 format!("unknown query {query:?}; rate=5mbit is one\n"),
             );
         }
-        Some(rate) => match parse_rate(rate) {
+        Some(rate) => match read_rate(rate) {
             Ok(rate) => Some(rate),
-            Err(why) => return text(StatusCode::BAD_REQUEST, why),
+            Err(why) => return text(StatusCode::BAD_REQUEST, format!("{why}\n")),
         },
     };
     let mut response = Response::new(ContentBody::new(content, length, rate).boxed());
@@ -197,9 +197,10 @@ async fn hold(number: &str) -> Answer {
     }
 }
 
-async fn sink(mut body: Incoming, samples: bool) -> Answer {
+async fn sink(mut body: Incoming, query: &str) -> Answer {
+    let asked = |word| query.split('&').any(|asked| asked == word);
     let mut meter = Meter::start(Instant::now());
-    let mut hasher = Sha256::new();
+    let mut hash = BodyHash::new(!asked("unhashed"));
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             // The sender broke off: nobody is left to answer.
@@ -207,7 +208,7 @@ async fn sink(mut body: Incoming, samples: bool) -> Answer {
         };
         if let Some(data) = frame.data_ref() {
             meter.record(Instant::now(), data.len() as u64);
-            hasher.update(data);
+            hash.update(data);
         }
         if meter.bytes() > MAX_BYTES {
             return text(
@@ -218,10 +219,10 @@ async fn sink(mut body: Incoming, samples: bool) -> Answer {
     }
     let report = SinkReport {
         bytes: meter.bytes(),
-        sha256: hex(&hasher.finalize()),
+        sha256: hash.finish(),
         seconds: meter.last().as_secs_f64(),
         longest_gap: meter.longest_gap().into(),
-        samples: if samples {
+        samples: if asked("samples") {
             meter.samples().to_vec()
         } else {
             Vec::new()
@@ -246,24 +247,6 @@ fn parse_length(number: &str, most: u64) -> Result<u64, String> {
             "{number:?} is not a number of bytes from 0 to {most}\n"
         )),
     }
-}
-
-fn parse_rate(text: &str) -> Result<Rate, String> {
-    let units = [
-        ("gbit", 1_000_000_000),
-        ("mbit", 1_000_000),
-        ("kbit", 1_000),
-    ];
-    units
-        .iter()
-        .find_map(|(unit, scale)| {
-            text.strip_suffix(unit)?
-                .parse::<u64>()
-                .ok()?
-                .checked_mul(*scale)
-        })
-        .map(Rate::from_bits_per_second)
-        .ok_or_else(|| format!("{text:?} is not a rate; 5mbit and 800kbit are\n"))
 }
 
 fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {

@@ -43,6 +43,11 @@ impl ClientTls {
         })
     }
 
+    /// How TLS is spoken, for a connection that carries something else than records.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
     /// The key that the server has to show.
     pub fn server(&self) -> PublicKey {
         self.server

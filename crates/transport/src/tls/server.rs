@@ -52,6 +52,12 @@ impl ServerTls {
         })
     }
 
+    /// How TLS is spoken with enrolled routers, for a connection that carries something else than
+    /// records; [`accept`] does more than this.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.subflow.clone()
+    }
+
     fn may_enrol(&self, peer: SocketAddr) -> bool {
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
         limiter.admit(Instant::now(), peer.ip())

@@ -54,7 +54,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Silent,
         Self::SilentIn,
         Self::SilentOut,

@@ -4,9 +4,6 @@
 use anyhow::{Context, Result};
 use xtask::lab::Lab;
 
-/// Where the internet host listens with MPTCP.
-pub(super) const PORT: u16 = 8080;
-
 /// Makes every link of the router an MPTCP endpoint.
 ///
 /// # Errors

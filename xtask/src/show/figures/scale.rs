@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use xtask::lab::Lab;
 use xtask::lab::fetch::Transfers;
+use xtask::lab::{Lab, processes};
 
 use super::super::Run;
 use super::super::machine::steadily;
@@ -151,15 +151,10 @@ fn judge(report: &mut Report, title: &str, transfers: &Transfers, identical: boo
 
 /// Megabytes of memory that the router's two processes take, shared pages in proportion.
 fn pss(lab: &Lab) -> Result<f64> {
-    let mut sum = 0.0;
-    for role in ["router_supervisor", "router_worker"] {
-        let file = format!("/proc/{}/smaps_rollup", lab.pid(role)?);
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        sum += kilobytes.with_context(|| format!("{file} tells no PSS"))? * 1_024.0;
-    }
-    Ok(sum / 1e6)
+    ["router_supervisor", "router_worker"]
+        .iter()
+        .map(|role| processes::megabytes(lab.pid(role)?))
+        .sum()
 }
 
 /// Megabytes of pages that TCP holds on the whole machine, see `/proc/net/sockstat`.
