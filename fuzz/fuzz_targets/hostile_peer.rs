@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use guywire_flow::record::{self, Control, PathNotice};
 use guywire_flow::{
     Config, Destination, Event, FlowReason, PathAttributes, Read, Session, SessionReason, Side,
@@ -169,9 +169,10 @@ impl End {
                 self.session.handle_info(now, on, info);
             }
             8 => {
+                let mut outgoing = Outgoing::default();
+                self.session.poll_transmit(now, on, PIECE, &mut outgoing);
                 self.written.clear();
-                self.session
-                    .poll_transmit(now, on, PIECE, &mut self.written);
+                self.written.put(outgoing);
             }
             9 => {
                 self.session.subflow_closed(now, on);
@@ -215,7 +216,7 @@ impl End {
             1 => {
                 let dsn = steps.number();
                 let count = steps.number().clamp(1, 16_000) as usize;
-                record::put_data_header(out, flow, dsn, count);
+                out.extend_from_slice(&record::data_header(flow, dsn, count));
                 // The content follows from the place, or not.
                 let twist = steps.byte().unwrap_or(0) / 200;
                 out.extend((0..count as u64).map(|at| (dsn + at) as u8 ^ twist));

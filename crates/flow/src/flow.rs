@@ -8,8 +8,10 @@ use guywire_sched::{Scheduler, SubflowId, Time};
 use crate::recv::RecvHalf;
 use crate::send::SendHalf;
 
-/// So many bytes are acknowledged at once.
+/// So many bytes, or this share of the window if that is more, are acknowledged at once.
 const ACK_BYTES: u64 = 256 << 10;
+/// See [`ACK_BYTES`].
+const ACK_SHARE: u64 = 8;
 /// Acknowledgements of a flow are not closer than this.
 const ACK_SPACING: Duration = Duration::from_millis(1);
 /// Every change is acknowledged after this at the latest: without the trailing acknowledgement a
@@ -112,12 +114,12 @@ impl AckClock {
     }
 
     /// When it is due; `None` if there is nothing to tell.
-    pub(crate) fn due(&self, cumulative: u64, srtt: Duration) -> Option<Time> {
+    pub(crate) fn due(&self, cumulative: u64, window: u64, srtt: Duration) -> Option<Time> {
         let changed = self.changed_at?;
         let Some(told_at) = self.told_at else {
             return Some(changed);
         };
-        if cumulative - self.told.0 >= ACK_BYTES {
+        if cumulative - self.told.0 >= ACK_BYTES.max(window / ACK_SHARE) {
             return Some(told_at + ACK_SPACING);
         }
         let spaced = told_at + (srtt / 4).max(ACK_SPACING);

@@ -11,6 +11,7 @@
 //! | [`reason`] | why flows and sessions end |
 //! | `flow`, `send`, `recv` | one flow: chunks, debts, reassembly, its acknowledgements |
 //! | `subflow`, `progress`, `path`, `patience` | what is known of a subflow and of its path |
+//! | `outgoing` | [`Outgoing`]: what a subflow is given to send |
 //! | `control`, `credit`, `timer` | the control sequence, the memory budget, the deadlines |
 
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ macro_rules! planted {
 mod control;
 mod credit;
 mod flow;
+mod outgoing;
 mod path;
 mod patience;
 #[cfg(feature = "planted-bugs")]
@@ -48,6 +50,7 @@ pub mod varint;
 
 pub use credit::MIN_SHARE;
 pub use guywire_sched::{SubflowId, Time};
+pub use outgoing::Outgoing;
 pub use path::{PathAttributes, PathState};
 pub use reason::{FlowReason, SessionReason};
 pub use record::Destination;

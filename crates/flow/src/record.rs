@@ -10,7 +10,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use thiserror::Error;
 
 use crate::reason::{FlowReason, SessionReason};
@@ -136,9 +136,9 @@ pub enum Control {
     },
 }
 
-/// One record as it arrives. DATA borrows from the receive buffer.
+/// One record as it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Record<'a> {
+pub enum Record {
     /// A record of control with its number.
     Control(u64, Control),
     /// A numbered record of a type that is not known and may be skipped.
@@ -162,7 +162,7 @@ pub enum Record<'a> {
         /// Data sequence number of the first byte.
         dsn: u64,
         /// The bytes; never empty.
-        bytes: &'a [u8],
+        bytes: Bytes,
     },
     /// What has arrived of a flow.
     Ack {
@@ -216,7 +216,7 @@ impl RecordError {
 
 /// Takes the first record from the front of `input`. `Ok(None)` when it has not arrived whole; types
 /// that may be skipped and carry no number are passed over.
-pub fn take<'a>(input: &mut &'a [u8]) -> Result<Option<Record<'a>>, RecordError> {
+pub fn take(input: &mut &[u8]) -> Result<Option<Record>, RecordError> {
     loop {
         let Some((kind, flags, flow, body)) = take_frame(input)? else {
             return Ok(None);
@@ -305,12 +305,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn parse<'a>(
-    kind: u8,
-    flags: u8,
-    flow: u64,
-    body: &'a [u8],
-) -> Result<Option<Record<'a>>, RecordError> {
+fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, RecordError> {
     let mut fields = Fields { kind, rest: body };
     if flags & NUMBERED != 0 {
         let number = fields.varint("control number")?;
@@ -326,7 +321,7 @@ fn parse<'a>(
             dsn: fields.varint("data sequence number")?,
             bytes: match fields.rest {
                 [] => return Err(fields.bad("bytes")),
-                bytes => bytes,
+                bytes => Bytes::copy_from_slice(bytes),
             },
         },
         kind::ACK => Record::Ack {
@@ -494,15 +489,15 @@ fn put_name(body: &mut Vec<u8>, name: &str) {
     body.extend_from_slice(name.as_bytes());
 }
 
-/// Appends the header of a DATA record for `length` bytes (at least 1, at most [`MAX_BODY`] less the
-/// sequence number); the bytes themselves follow.
-pub fn put_data_header(out: &mut Vec<u8>, flow: u64, dsn: u64, length: usize) {
-    let mut number = Vec::with_capacity(8);
-    varint::put(&mut number, dsn);
-    out.extend_from_slice(&[kind::DATA, CRITICAL]);
-    varint::put(out, flow);
-    varint::put(out, (number.len() + length) as u64);
-    out.extend_from_slice(&number);
+/// The header of a DATA record for `length` bytes (at least 1, at most [`MAX_BODY`] less the sequence
+/// number); the bytes themselves follow.
+pub fn data_header(flow: u64, dsn: u64, length: usize) -> Bytes {
+    let mut header = Vec::with_capacity(MAX_HEADER);
+    header.extend_from_slice(&[kind::DATA, CRITICAL]);
+    varint::put(&mut header, flow);
+    varint::put(&mut header, (varint::length(dsn) + length) as u64);
+    varint::put(&mut header, dsn);
+    header.into()
 }
 
 /// Appends an ACK.

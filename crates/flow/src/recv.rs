@@ -111,7 +111,7 @@ impl RecvHalf {
     }
 
     /// Takes bytes that arrived; returns whether any were new.
-    pub(crate) fn insert(&mut self, dsn: u64, bytes: &[u8]) -> Result<bool, FlowReason> {
+    pub(crate) fn insert(&mut self, dsn: u64, bytes: Bytes) -> Result<bool, FlowReason> {
         let end = dsn.saturating_add(bytes.len() as u64);
         if end > self.limit {
             return Err(FlowReason::WindowOverrun);
@@ -119,10 +119,13 @@ impl RecvHalf {
         if self.end.is_some_and(|last| end > last) {
             return Err(FlowReason::BadEnd);
         }
-        if !self.agrees(dsn, bytes) {
+        if !self.agrees(dsn, &bytes) {
             return Err(FlowReason::Conflict);
         }
-        let new = self.insert_missing(dsn, end, bytes);
+        let new = match self.is_apart(dsn, end) {
+            true => self.store(dsn, bytes),
+            false => self.insert_missing(dsn, end, &bytes),
+        };
         let window = self.limit - self.consumed;
         if self.early.len() > FREE_PIECES + (window / WINDOW_PER_PIECE) as usize {
             return Err(FlowReason::Crumbs);
@@ -160,6 +163,13 @@ impl RecvHalf {
             })
     }
 
+    /// Whether nothing of `dsn..end` has arrived.
+    fn is_apart(&self, dsn: u64, end: u64) -> bool {
+        let before = self.early.range(..end).next_back();
+        let known = before.map_or(0, |(start, held)| start + held.len() as u64);
+        dsn >= known.max(self.cumulative)
+    }
+
     /// Stores the parts of `dsn..end` that are missing; returns their length.
     fn insert_missing(&mut self, dsn: u64, end: u64, bytes: &[u8]) -> u64 {
         let mut at = dsn.max(self.cumulative);
@@ -178,23 +188,26 @@ impl RecvHalf {
                 .next()
                 .map_or(end, |(&start, _)| start);
             let upto = next.min(end);
+            // A part must not hold the memory of the whole.
             let part = &bytes[(at - dsn) as usize..(upto - dsn) as usize];
-            self.store(at, part);
-            new += upto - at;
+            new += self.store(at, Bytes::copy_from_slice(part));
             // What was early may have come in order with it.
             at = upto.max(self.cumulative);
         }
         new
     }
 
-    fn store(&mut self, dsn: u64, bytes: &[u8]) {
+    /// Stores what is missing; returns its length.
+    fn store(&mut self, dsn: u64, bytes: Bytes) -> u64 {
+        let length = bytes.len() as u64;
         if dsn != self.cumulative {
-            self.early_bytes += bytes.len() as u64;
-            return self.store_early(dsn, bytes);
+            self.early_bytes += length;
+            self.store_early(dsn, bytes);
+            return length;
         }
         match bytes.len() < SMALL {
-            true => self.append_small(bytes),
-            false => self.append(Bytes::copy_from_slice(bytes)),
+            true => self.append_small(&bytes),
+            false => self.append(bytes),
         }
         while let Some(entry) = self.early.first_entry() {
             if *entry.key() != self.cumulative {
@@ -207,25 +220,26 @@ impl RecvHalf {
                 false => self.append(bytes.into()),
             }
         }
+        length
     }
 
     /// Joins small pieces with their neighbours.
-    fn store_early(&mut self, dsn: u64, bytes: &[u8]) {
+    fn store_early(&mut self, dsn: u64, bytes: Bytes) {
+        let behind = dsn + bytes.len() as u64;
         let before = self.early.range_mut(..dsn).next_back();
         let joins = |(start, held): &(&u64, &mut Vec<u8>)| {
             **start + held.len() as u64 == dsn && held.len() + bytes.len() <= JOINED
         };
         let start = match before.filter(joins) {
             Some((&start, held)) => {
-                held.extend_from_slice(bytes);
+                held.extend_from_slice(&bytes);
                 start
             }
             None => {
-                self.early.insert(dsn, bytes.to_vec());
+                self.early.insert(dsn, bytes.into());
                 dsn
             }
         };
-        let behind = dsn + bytes.len() as u64;
         let length = (behind - start) as usize;
         if let Entry::Occupied(next) = self.early.entry(behind)
             && length + next.get().len() <= JOINED
@@ -291,22 +305,28 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    impl RecvHalf {
+        fn put(&mut self, dsn: u64, bytes: &[u8]) -> Result<bool, FlowReason> {
+            self.insert(dsn, Bytes::copy_from_slice(bytes))
+        }
+    }
+
     #[test]
     fn offences_have_names() {
         let mut half = RecvHalf::new(10);
-        assert_eq!(half.insert(5, b"abcdef"), Err(FlowReason::WindowOverrun));
-        assert_eq!(half.insert(u64::MAX, b"a"), Err(FlowReason::WindowOverrun));
-        assert_eq!(half.insert(4, b"ab"), Ok(true));
+        assert_eq!(half.put(5, b"abcdef"), Err(FlowReason::WindowOverrun));
+        assert_eq!(half.put(u64::MAX, b"a"), Err(FlowReason::WindowOverrun));
+        assert_eq!(half.put(4, b"ab"), Ok(true));
         assert_eq!(half.finish(5), Err(FlowReason::BadEnd));
         assert_eq!(half.finish(8), Ok(()));
         assert_eq!(half.finish(9), Err(FlowReason::BadEnd));
-        assert_eq!(half.insert(8, b"a"), Err(FlowReason::BadEnd));
+        assert_eq!(half.put(8, b"a"), Err(FlowReason::BadEnd));
     }
 
     #[test]
     fn crumbs_are_bounded() {
         let mut half = RecvHalf::new(1 << 20);
-        let refused = (1..100_000).find_map(|n| half.insert(n * 2, b"x").err());
+        let refused = (1..100_000).find_map(|n| half.put(n * 2, b"x").err());
         assert_eq!(refused, Some(FlowReason::Crumbs));
         assert!(half.early.len() < 8_500);
     }
@@ -317,11 +337,11 @@ mod tests {
         let mut half = RecvHalf::new(1 << 20);
         // Early ones forwards, then backwards, then those in order.
         for dsn in (COUNT..2 * COUNT).chain((COUNT / 2..COUNT).rev()) {
-            assert_eq!(half.insert(dsn, b"x"), Ok(true));
+            assert_eq!(half.put(dsn, b"x"), Ok(true));
         }
         assert!(half.early.len() < 100, "{}", half.early.len());
         for dsn in 0..COUNT / 2 {
-            assert_eq!(half.insert(dsn, b"x"), Ok(true));
+            assert_eq!(half.put(dsn, b"x"), Ok(true));
         }
         assert_eq!(half.cumulative(), 2 * COUNT);
         assert!(half.ready.len() < 100, "{}", half.ready.len());
@@ -331,9 +351,9 @@ mod tests {
     fn other_content_is_noticed_while_the_bytes_are_held() {
         let mut half = RecvHalf::new(1 << 20);
         let big = vec![b'b'; 2 * SMALL];
-        half.insert(0, b"small").unwrap();
-        half.insert(5, &big).unwrap();
-        half.insert(5_000, b"early").unwrap();
+        half.put(0, b"small").unwrap();
+        half.put(5, &big).unwrap();
+        half.put(5_000, b"early").unwrap();
         // Where, what is said there now, and what is thought of it.
         let table: [(u64, &[u8], Result<bool, FlowReason>); 8] = [
             (0, b"small", Ok(false)),
@@ -346,10 +366,10 @@ mod tests {
             (4_998, b"++late", Err(FlowReason::Conflict)),
         ];
         for (dsn, bytes, expected) in table {
-            assert_eq!(half.insert(dsn, bytes), expected, "{dsn}");
+            assert_eq!(half.put(dsn, bytes), expected, "{dsn}");
         }
         while half.read(10).is_some() {}
-        assert_eq!(half.insert(0, b"other"), Ok(false), "it was handed out");
+        assert_eq!(half.put(0, b"other"), Ok(false), "it was handed out");
     }
 
     proptest! {
@@ -362,7 +382,7 @@ mod tests {
             let mut read = Vec::new();
             for (dsn, length) in pieces.into_iter().chain([(0, 128), (100, 140)]) {
                 let from = dsn as usize;
-                half.insert(dsn, &content[from..from + length]).unwrap();
+                half.put(dsn, &content[from..from + length]).unwrap();
                 while let Some(bytes) = half.read(7) {
                     read.extend_from_slice(&bytes);
                     half.consume(bytes.len() as u64);

@@ -17,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::{Buf, Bytes};
 use guywire_sched::{SubflowId, Time};
 
+use crate::outgoing::Outgoing;
+
 mod audit;
 
 /// A piece of the flow's data, sent in one record; never cut again.
@@ -252,8 +254,8 @@ impl SendHalf {
         })
     }
 
-    /// Appends the bytes of a chunk that is not acknowledged yet.
-    pub(crate) fn copy(&self, dsn: u64, length: u64, out: &mut Vec<u8>) {
+    /// Adds the bytes of a chunk that is not acknowledged yet.
+    pub(crate) fn give(&self, dsn: u64, length: u64, out: &mut Outgoing) {
         let first = self
             .pieces
             .partition_point(|(start, piece)| start + piece.len() as u64 <= dsn);
@@ -265,7 +267,7 @@ impl SendHalf {
             }
             let from = (at - start) as usize;
             let upto = ((end - start) as usize).min(piece.len());
-            out.extend_from_slice(&piece[from..upto]);
+            out.add_chunk(piece.slice(from..upto));
             at = start + upto as u64;
         }
         debug_assert_eq!(at, end, "an unacknowledged chunk has all its bytes");
@@ -476,13 +478,14 @@ mod tests {
         assert_eq!(half.cut(15, &[B]), 5);
         assert_eq!(half.cut(15, &[B]), 0);
         assert_eq!(half.pay(A, Time::ZERO), Some((0, 15)));
-        let mut out = Vec::new();
-        half.copy(0, 15, &mut out);
-        assert_eq!(out, b"0123456789abcde");
+        let given = |half: &SendHalf, dsn, length: u64| {
+            let mut out = Outgoing::default();
+            half.give(dsn, length, &mut out);
+            out.copy_to_bytes(length as usize)
+        };
+        assert_eq!(given(&half, 0, 15)[..], b"0123456789abcde"[..]);
         assert_eq!(half.acknowledge(Time::ZERO, 15, 100), Ok(vec![]));
-        out.clear();
-        half.copy(15, 5, &mut out);
-        assert_eq!(out, b"fghij");
+        assert_eq!(given(&half, 15, 5)[..], b"fghij"[..]);
         assert_eq!(
             half.acknowledge(Time::ZERO, 20, 100),
             Ok(vec![(B, 5)]),

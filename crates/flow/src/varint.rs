@@ -18,6 +18,16 @@ pub fn put(out: &mut impl BufMut, value: u64) {
     }
 }
 
+/// How many bytes [`put`] appends for `value`.
+pub fn length(value: u64) -> usize {
+    match value {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        0x4000..0x4000_0000 => 4,
+        _ => 8,
+    }
+}
+
 /// Takes a varint from the front of `input`; `None` if `input` ends inside it.
 pub fn take(input: &mut &[u8]) -> Option<u64> {
     let first = *input.first()?;
@@ -53,6 +63,7 @@ mod tests {
             let mut out = Vec::new();
             put(&mut out, value);
             assert_eq!(out, bytes);
+            assert_eq!(length(value), bytes.len());
             assert_eq!(take(&mut &bytes[..]), Some(value));
         }
     }

@@ -93,7 +93,7 @@ impl Inflow {
     }
 
     /// Judges a record that arrived.
-    pub(crate) fn judge(&mut self, now: Time, record: &Record<'_>) -> Verdict {
+    pub(crate) fn judge(&mut self, now: Time, record: &Record) -> Verdict {
         let cost = match record {
             Record::Data { bytes, .. } if bytes.len() >= CRUMB => return Verdict::Take,
             Record::Data { flow, .. } => {
@@ -130,11 +130,11 @@ mod tests {
         Time::ZERO + Duration::from_millis(millis)
     }
 
-    fn crumb<'a>(flow: u64, bytes: &'a [u8]) -> Record<'a> {
+    fn crumb(flow: u64, bytes: &[u8]) -> Record {
         Record::Data {
             flow,
             dsn: 0,
-            bytes,
+            bytes: bytes.to_vec().into(),
         }
     }
 

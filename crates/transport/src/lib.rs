@@ -13,6 +13,7 @@
 //! | [`session`], [`flow`] | a session that runs, and one of its flows |
 //! | [`subflow`] | the task of one subflow |
 //! | [`router`], [`server`] | the two ends: who dials, who accepts, which session is whose |
+//! | `inbox` | what a subflow has received, record by record |
 //! | `inflow` | how fast the other end may tell what carries little |
 //! | `lobby` | strangers in their handshake: bounded, the oldest goes first |
 //! | [`relay()`] | joins a local connection and a flow |
@@ -21,6 +22,7 @@ pub mod dial;
 pub mod enrol;
 pub mod flow;
 pub mod hello;
+mod inbox;
 mod inflow;
 pub mod key;
 mod lobby;

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use guywire_flow::{FlowReason, Gone};
 use guywire_net::tcp;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -17,7 +17,9 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use crate::flow::{FlowHandle, Outcome};
 use crate::inflow::CRUMB;
 
-/// So much is moved at once, in bytes. It bounds what a connection holds outside the session's budget: nothing
+/// So much is read at once, in bytes: what the allocator has ready again at once.
+const READ: usize = 64 * 1024;
+/// So much is written at once, in bytes. It bounds what a connection holds outside the session's budget: nothing
 /// while it waits.
 const BATCH: usize = 128 * 1024;
 
@@ -26,7 +28,7 @@ const GATHERING: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// Where a connection reads into; it is only lent for one read, so ten thousand idle connections cost nothing.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; BATCH]);
+    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// Runs until both directions are complete or the flow is reset, and leaves the local connection
@@ -91,8 +93,15 @@ async fn read_some(local: &ReadHalf<'_>, room: usize) -> io::Result<Bytes> {
     loop {
         local.readable().await?;
         let read: io::Result<Bytes> = SCRATCH.with_borrow_mut(|scratch| {
-            let count = local.try_read(&mut scratch[..room.min(BATCH)])?;
-            Ok(Bytes::copy_from_slice(&scratch[..count]))
+            scratch.reserve(READ);
+            let count = local.try_read_buf(&mut scratch.limit(room.min(READ)))?;
+            // What is kept must not hold much more memory than it counts for.
+            if count > READ / 2 {
+                return Ok(std::mem::take(scratch).freeze());
+            }
+            let read = Bytes::copy_from_slice(scratch);
+            scratch.clear();
+            Ok(read)
         });
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -11,22 +11,21 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use guywire_flow::record::{self, RecordError};
-use guywire_flow::{FlowReason, SessionReason, SubflowId, SubflowInfo};
+use bytes::Buf;
+use guywire_flow::record::RecordError;
+use guywire_flow::{FlowReason, Outgoing, SessionReason, SubflowId, SubflowInfo};
 use guywire_net::tcp;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
-use tokio_util::io::poll_read_buf;
+use tokio_util::io::poll_write_buf;
 
+use crate::inbox::{BATCH, Inbox};
 use crate::inflow::Verdict;
 use crate::session::{SessionHandle, SubflowSignals};
 use crate::tls::TlsStream;
 
-/// So much is read before it is looked at, and written at once.
-const BATCH: usize = 64 * 1024;
 /// The kernel's figures are not read more often than this: a call costs 1 to 2 us.
 const INFO_SPACING: Duration = Duration::from_millis(1);
 /// While data is in flight they are not older than this or an eighth of the round trip.
@@ -81,9 +80,8 @@ pub(crate) async fn run(
         session,
         id,
         stream,
-        inbox: BytesMut::with_capacity(BATCH),
-        outbox: Vec::with_capacity(2 * BATCH),
-        written: 0,
+        inbox: Inbox::default(),
+        outgoing: Outgoing::default(),
         flushed: true,
         lowat: 0,
         info_at: Instant::now(),
@@ -108,11 +106,8 @@ struct Task<'a> {
     session: &'a SessionHandle,
     id: SubflowId,
     stream: TlsStream,
-    /// Received bytes that are no whole record yet.
-    inbox: BytesMut,
-    /// Records to be written, from `written` on.
-    outbox: Vec<u8>,
-    written: usize,
+    inbox: Inbox,
+    outgoing: Outgoing,
     /// Whether TLS has handed everything to the kernel.
     flushed: bool,
     /// TCP_NOTSENT_LOWAT as set.
@@ -201,14 +196,12 @@ impl Task<'_> {
         if !self.flushed {
             return;
         }
-        self.outbox.clear();
-        self.written = 0;
-        let (id, outbox) = (self.id, &mut self.outbox);
+        let (id, outgoing) = (self.id, &mut self.outgoing);
         self.session.with_inflow(|session, inflow, now| {
-            session.poll_transmit(now, id, BATCH, outbox);
-            inflow.sent(outbox.len());
+            session.poll_transmit(now, id, BATCH, outgoing);
+            inflow.sent(outgoing.remaining());
         });
-        self.flushed = self.outbox.is_empty();
+        self.flushed = !self.outgoing.has_remaining();
     }
 
     /// Whether the task has to wait until the kernel has sent some of what it holds. Then the
@@ -250,7 +243,7 @@ impl Task<'_> {
     }
 
     fn refresh(&mut self) -> io::Result<()> {
-        let pending = (self.outbox.len() - self.written) as u64;
+        let pending = self.outgoing.remaining() as u64;
         self.info = snapshot(self.stream.get_ref().0, pending)?;
         self.info_at = Instant::now();
         let (id, info) = (self.id, self.info);
@@ -259,29 +252,37 @@ impl Task<'_> {
         Ok(())
     }
 
-    /// Reads what has arrived, until a batch is full or nothing is left.
+    /// Takes what has arrived, until a batch is full or nothing is left.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SubflowEnd>> {
-        let before = self.inbox.len();
-        while self.inbox.len() - before < BATCH {
-            self.inbox.reserve(BATCH / 4);
-            match poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(SubflowEnd::Closed)),
-                Poll::Ready(Ok(_)) => {}
+        while !self.inbox.is_full() {
+            let mut stream = Pin::new(&mut self.stream);
+            let count = match stream.as_mut().poll_fill_buf(cx) {
+                Poll::Ready(Ok(bytes)) => {
+                    self.inbox.take(bytes);
+                    bytes.len()
+                }
+                // The end, too, is told again.
+                Poll::Ready(_) | Poll::Pending if !self.inbox.is_empty() => break,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Pending if self.inbox.len() == before => return Poll::Pending,
-                Poll::Pending => break,
+                Poll::Pending => return Poll::Pending,
+            };
+            if count == 0 {
+                break;
             }
+            stream.consume(count);
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(match self.inbox.is_empty() {
+            true => Err(SubflowEnd::Closed),
+            false => Ok(()),
+        })
     }
 
     fn handle_received(&mut self) -> Result<(), SubflowEnd> {
-        let (id, inbox) = (self.id, &mut self.inbox);
+        let (id, received) = (self.id, self.inbox.empty());
         let mut crumbled = Vec::new();
-        let left = self.session.with_inflow(|session, inflow, now| {
-            let mut rest = &inbox[..];
-            session.handle_bytes(now, id, rest.len());
-            while let Some(record) = record::take(&mut rest)? {
+        self.session.with_inflow(|session, inflow, now| {
+            session.handle_bytes(now, id, received.bytes);
+            for record in received.records {
                 match inflow.judge(now, &record) {
                     Verdict::Take => session
                         .handle_record(now, id, record)
@@ -294,13 +295,12 @@ impl Task<'_> {
                     Verdict::Flood => return Err(SubflowEnd::Offence(SessionReason::Flood)),
                 }
             }
-            Ok::<usize, SubflowEnd>(rest.len())
+            Ok(())
         })?;
         for flow in crumbled {
             self.session.flow_reset(flow, FlowReason::Crumbs);
         }
-        inbox.advance(inbox.len() - left);
-        Ok(())
+        Ok(received.malformed.map_or(Ok(()), Err)?)
     }
 
     /// Writes and flushes what is in the outbox.
@@ -308,9 +308,9 @@ impl Task<'_> {
         if self.flushed {
             return Poll::Pending;
         }
-        while self.written < self.outbox.len() {
-            let rest = &self.outbox[self.written..];
-            self.written += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+        while self.outgoing.has_remaining() {
+            let stream = Pin::new(&mut self.stream);
+            ready!(poll_write_buf(stream, cx, &mut self.outgoing))?;
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.flushed = true;

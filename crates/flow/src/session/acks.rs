@@ -25,7 +25,7 @@ impl Session {
         let Some(flow) = self.flows.get(&id) else {
             return;
         };
-        match flow.ack.due(flow.recv.cumulative(), srtt) {
+        match flow.ack.due(flow.recv.cumulative(), flow.window, srtt) {
             Some(due) if due <= now => self.send_ack(now, id, None),
             Some(_) if planted!(TrailingAck) => {}
             Some(due) => self.timers.set(Timer::Ack(id), Some(due)),
@@ -38,7 +38,7 @@ impl Session {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        if let Some(due) = flow.ack.due(flow.recv.cumulative(), srtt) {
+        if let Some(due) = flow.ack.due(flow.recv.cumulative(), flow.window, srtt) {
             match due <= now {
                 true => self.send_ack(now, id, None),
                 false => self.timers.set(Timer::Ack(id), Some(due)),

@@ -1,5 +1,6 @@
 //! Takes records that arrive.
 
+use bytes::Bytes;
 use guywire_sched::{SubflowId, Time};
 
 use super::{Event, Session, Side};
@@ -21,7 +22,7 @@ impl Session {
         &mut self,
         now: Time,
         on: SubflowId,
-        record: Record<'_>,
+        record: Record,
     ) -> Result<(), SessionReason> {
         if self.ended {
             return Ok(());
@@ -75,7 +76,7 @@ impl Session {
         Ok(taken == Taken::New || planted!(FinTwice))
     }
 
-    fn handle_data(&mut self, now: Time, id: u64, dsn: u64, bytes: &[u8]) {
+    fn handle_data(&mut self, now: Time, id: u64, dsn: u64, bytes: Bytes) {
         // A flow that is gone has told its end already; copies may still arrive.
         let Some(flow) = self.flows.get_mut(&id) else {
             return;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Buf;
 use guywire_sched::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView, Time};
 
 use super::{Event, Session};
 use crate::flow::{Flow, Queue};
+use crate::outgoing::Outgoing;
 use crate::path::Path;
 use crate::record::{self, Control};
 use crate::send::Relief;
@@ -303,17 +305,19 @@ impl Session {
         }
     }
 
-    /// Appends what the subflow sends next: signals first, then the chunks it owes, its flows in
-    /// turn. Stops when `out` holds `enough` bytes or the subflow's queue is full; what is appended
-    /// must be sent. Call again until nothing is appended.
-    pub fn poll_transmit(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Vec<u8>) {
-        let before = out.len();
+    /// Adds what the subflow sends next: signals first, then the chunks it owes, its flows in
+    /// turn. Stops when `out` holds `enough` bytes or the subflow's queue is full; what is added must be
+    /// sent. Call again until nothing is added.
+    pub fn poll_transmit(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Outgoing) {
+        let before = out.remaining();
         if let Some(subflow) = self.subflows.get_mut(&id) {
             subflow.woken = false;
-            self.put_signals(now, id, out);
+            let mut signals = Vec::new();
+            self.put_signals(now, id, &mut signals);
+            out.add_signals(&signals);
             self.put_chunks(now, id, enough, out);
         }
-        let written = (out.len() - before) as u64;
+        let written = (out.remaining() - before) as u64;
         if let Some(subflow) = self.subflows.get_mut(&id).filter(|_| written > 0) {
             subflow.queued += written;
             subflow.sent_bytes += written;
@@ -347,14 +351,14 @@ impl Session {
         }
     }
 
-    fn put_chunks(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Vec<u8>) {
-        let start = out.len();
+    fn put_chunks(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Outgoing) {
+        let start = out.remaining();
         let grace = self.grace(id);
-        while out.len() < enough {
+        while out.remaining() < enough {
             let Some(subflow) = self.subflows.get_mut(&id) else {
                 return;
             };
-            let written = (out.len() - start) as u64;
+            let written = (out.remaining() - start) as u64;
             if subflow.queued + written >= subflow.queue_bound() {
                 return;
             }
@@ -366,8 +370,8 @@ impl Session {
             };
             let due = now + subflow.arrival(written) + grace;
             if let Some((dsn, length)) = flow.send.pay(id, due) {
-                record::put_data_header(out, flow_id, dsn, length as usize);
-                flow.send.copy(dsn, length, out);
+                out.add_chunk(record::data_header(flow_id, dsn, length as usize));
+                flow.send.give(dsn, length, out);
                 flow.last_busy = now;
                 subflow.relieve(length);
             }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use guywire_flow::{Event, SubflowId, Time, record};
+use bytes::Buf;
+use guywire_flow::{Event, Outgoing, SubflowId, Time, record};
 
 use super::links::Packet;
 use super::{ENDS, Errand, World};
@@ -169,14 +170,15 @@ impl World<'_> {
 
     fn fill(&mut self, side: usize, id: SubflowId) {
         let now = self.now;
-        let mut out = Vec::new();
+        let mut outgoing = Outgoing::default();
         loop {
-            let before = out.len();
-            self.ends[side].poll_transmit(now, id, before + 65_536, &mut out);
-            if out.len() == before {
+            let before = outgoing.remaining();
+            self.ends[side].poll_transmit(now, id, before + 65_536, &mut outgoing);
+            if outgoing.remaining() == before {
                 break;
             }
         }
+        let out = outgoing.copy_to_bytes(outgoing.remaining());
         let busy = self.ends[side].is_busy(id);
         let bound = self.ends[side].room_wanted(id);
         let Some(end) = self.end(side, id) else {

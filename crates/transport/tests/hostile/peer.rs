@@ -156,7 +156,7 @@ impl Peer {
     }
 }
 
-fn heard(record: Record<'_>) -> Heard {
+fn heard(record: Record) -> Heard {
     match record {
         Record::Control(_, Control::Opened { flow, .. }) => Heard::Opened(flow),
         Record::Control(_, Control::Refused { flow, reason }) => Heard::Refused(flow, reason),
@@ -177,6 +177,6 @@ pub(crate) fn open(flow: u64, service: &str, window: u64) -> Control {
 }
 
 pub(crate) fn put_data(out: &mut Vec<u8>, flow: u64, dsn: u64, bytes: &[u8]) {
-    record::put_data_header(out, flow, dsn, bytes.len());
+    out.extend_from_slice(&record::data_header(flow, dsn, bytes.len()));
     out.extend_from_slice(bytes);
 }

@@ -8,14 +8,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use guywire_sched::{SubflowId, Time, native};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use crate::record::{self, Destination};
 use crate::session::{Config, Event, Read, Session, Side};
-use crate::{FlowReason, PathAttributes, SubflowInfo};
+use crate::{FlowReason, Outgoing, PathAttributes, SubflowInfo};
 
 const SEGMENT: usize = 1448;
 const SMALL_SEGMENT: usize = 1208;
@@ -486,14 +486,15 @@ impl Pair {
         let Some(wire) = self.wires.get_mut(&id) else {
             return;
         };
-        let mut out = Vec::new();
+        let mut outgoing = Outgoing::default();
         loop {
-            let before = out.len();
-            self.ends[side].poll_transmit(self.now, id, before + 65_536, &mut out);
-            if out.len() == before {
+            let before = outgoing.remaining();
+            self.ends[side].poll_transmit(self.now, id, before + 65_536, &mut outgoing);
+            if outgoing.remaining() == before {
                 break;
             }
         }
+        let out = outgoing.copy_to_bytes(outgoing.remaining());
         wire.pipes[side].notsent.extend(out);
         self.send_segments(id, side);
     }
