@@ -185,18 +185,12 @@ impl Server {
                     return;
                 }
                 match accepted {
-                    Ok(Accepted::Subflow { stream, peer, .. }) => server.greet(stream, peer).await,
-                    Ok(Accepted::Enrol {
-                        mut stream,
-                        peer: key,
-                    }) => {
-                        let decide = |candidate| enrol(peer, candidate);
-                        match serve_enrol(&mut stream, key, decide, HELLO_BOUND).await {
-                            Ok(enrolled) => {
-                                tracing::info!(%peer, name = %enrolled.name, "a router was enrolled")
-                            }
-                            Err(error) => tracing::info!(%peer, %error, "no enrolment"),
-                        }
+                    // In boxes: the memory of what comes later is not taken for a stranger who waits.
+                    Ok(Accepted::Subflow { stream, peer, .. }) => {
+                        Box::pin(server.greet(stream, peer)).await;
+                    }
+                    Ok(Accepted::Enrol { stream, peer: key }) => {
+                        Box::pin(enrol_one(stream, peer, key, enrol)).await;
                     }
                     Err(error) => {
                         // While nobody takes the news, nothing piles up: it is only counted.
@@ -382,5 +376,21 @@ impl Server {
         for (_, entry) in self.lock().alive.drain() {
             entry.session.close(SessionReason::Drain);
         }
+    }
+}
+
+/// Enrols one router, if `enrol` agrees.
+async fn enrol_one<F>(
+    mut stream: TlsStream,
+    peer: SocketAddr,
+    key: PublicKey,
+    enrol: impl Fn(SocketAddr, Candidate) -> F,
+) where
+    F: Future<Output = Result<Enrolled, Refusal>>,
+{
+    let decide = |candidate| enrol(peer, candidate);
+    match serve_enrol(&mut stream, key, decide, HELLO_BOUND).await {
+        Ok(enrolled) => tracing::info!(%peer, name = %enrolled.name, "a router was enrolled"),
+        Err(error) => tracing::info!(%peer, %error, "no enrolment"),
     }
 }

@@ -3,7 +3,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 /// A transfer, or many of the same, being described.
@@ -163,6 +163,20 @@ impl Transfer {
             }
         });
         inside.fold(0.0, f64::max)
+    }
+
+    /// Makes sure that it did what it was asked to, and brought no byte that was not sent.
+    ///
+    /// # Errors
+    /// Says how it ended, after `what`.
+    pub fn check(&self, what: &str) -> Result<()> {
+        let Self { ending, error, .. } = self;
+        ensure!(self.succeeded(), "{what}: {ending} {error:?}");
+        ensure!(
+            self.identical != Some(false),
+            "{what}: the bytes are not what was sent"
+        );
+        Ok(())
     }
 
     /// Whether it did what it was asked to.

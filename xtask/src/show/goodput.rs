@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use xtask::lab::Lab;
 use xtask::lab::fetch::{Fetch, Transfer};
 
@@ -107,16 +107,7 @@ pub(super) fn goodput(
     let (length, skip) = (Duration::from_secs(length), Duration::from_secs(skip));
     let fetch = || way.fetch(lab, direction).lasting(length, skip);
     let transfer: Transfer = steadily_again(lab, report, || fetch().run())?;
-    ensure!(
-        transfer.succeeded(),
-        "{title}: {} {:?}",
-        transfer.ending,
-        transfer.error
-    );
-    ensure!(
-        transfer.identical != Some(false),
-        "{title}: the bytes are not what was sent"
-    );
+    transfer.check(&title)?;
     let unknown = || "unknown".to_owned();
     report.condition(format!(
         "IPv4; {length:?} each, of which the first {skip:?} do not count; TCP uses {} on the client, \

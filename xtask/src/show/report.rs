@@ -171,6 +171,11 @@ impl Report {
         });
     }
 
+    /// Adds a count of what may not happen.
+    pub(super) fn none(&mut self, quantity: impl Into<String>, count: u64) {
+        self.judge(quantity, count as f64, "", Bound::AtMost(0.0));
+    }
+
     /// Adds a number that nothing is promised of.
     pub(super) fn note(&mut self, quantity: impl Into<String>, value: f64, unit: &'static str) {
         self.rows.push(Row {

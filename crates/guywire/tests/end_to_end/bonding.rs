@@ -46,12 +46,7 @@ fn compare(lab: &Lab, transfer: fn(&Lab, &str) -> Result<Transfer>) -> Result<()
     let best = transfer(lab, "direct1")?;
     ensure!(best.succeeded(), "past Guywire: {best:?}");
     let bonded = transfer(lab, "internet")?;
-    ensure!(
-        bonded.succeeded(),
-        "through Guywire: {} {:?}",
-        bonded.ending,
-        bonded.error
-    );
+    bonded.check("through Guywire")?;
     ensure!(
         bonded.identical == Some(true),
         "the bytes differ: {:?}",

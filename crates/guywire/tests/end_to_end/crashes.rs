@@ -1,10 +1,10 @@
 //! Processes are killed: nothing that broke looks complete, what need not break does not, and nothing is left behind.
 
-use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use xtask::lab::service::Service;
 use xtask::lab::{Lab, THREE_LINKS, signal};
 
 use super::{have, lab};
@@ -99,7 +99,7 @@ fn killed_supervisor(lab: &Lab, role: &str) -> Result<()> {
     sleep(Duration::from_secs(1));
     let orphaned = lab.fetch("http://internet/bytes/1000").run()?;
     ensure!(orphaned.succeeded(), "without a supervisor: {orphaned:?}");
-    let _supervisor = Supervisor::start(lab, role)?;
+    let _supervisor = Service::start(&mut lab.exec(role, &["guywire", role, "run"]))?;
     let adopted = await_supervised(lab, role, |_| true)?;
     ensure!(
         adopted == worker,
@@ -114,23 +114,6 @@ fn killed_supervisor(lab: &Lab, role: &str) -> Result<()> {
     lab.output(role, &["kill", "-9", &pid.to_string()])?;
     await_supervised(lab, role, |next| *next == (next.0, generation + 1))?;
     await_connection(lab)
-}
-
-/// A supervisor that the lab did not start. Ends with this value.
-struct Supervisor(Child);
-
-impl Supervisor {
-    fn start(lab: &Lab, role: &str) -> Result<Supervisor> {
-        let mut command = lab.exec(role, &["guywire", role, "run"]);
-        Ok(Supervisor(command.spawn().context("a supervisor")?))
-    }
-}
-
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Process id, as the node sees it, and generation of the worker that a role's supervisor has.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use xtask::lab::{Lab, THREE_LINKS};
 
-use super::lab;
+use super::{lab, whole};
 
 /// The longest pause accepted while other links live; `cargo xtask show failover` has the real one.
 const MOST_GAP: f64 = 4.0;
@@ -55,12 +55,6 @@ fn through(lab: &Lab, links: &[&str], verb: &[&str]) -> Result<f64> {
         lab.link(link, &["up"])?;
     }
     let transfer = running.wait()?;
-    ensure!(
-        transfer.ending == "complete",
-        "{}: {:?}",
-        transfer.ending,
-        transfer.error
-    );
-    ensure!(transfer.identical == Some(true), "the bytes differ");
+    whole(&transfer)?;
     Ok(transfer.longest_gap.seconds)
 }

@@ -15,8 +15,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xtask::lab::Lab;
+use xtask::lab::fetch::Transfer;
 
 /// A lab, and the right to be the only one of these tests that runs.
 struct Turn {
@@ -46,6 +47,14 @@ fn lab(purpose: &str, spec: &str) -> Result<Option<Turn>> {
     let turn = turn();
     let lab = Lab::up(binary(), purpose, spec)?;
     Ok(Some(Turn { lab, _turn: turn }))
+}
+
+/// Makes sure that a transfer came to its end, and that every byte is what was sent.
+fn whole(transfer: &Transfer) -> Result<()> {
+    transfer.check("a transfer")?;
+    ensure!(transfer.ending == "complete", "it was {}", transfer.ending);
+    ensure!(transfer.identical == Some(true), "its bytes are unknown");
+    Ok(())
 }
 
 /// Why no lab can be made here.

@@ -1,10 +1,10 @@
 //! The lab without root: everything in a user namespace.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use xtask::lab::programs::Scratch;
 use xtask::lab::{Lab, THREE_LINKS};
 
-use super::{binary, have, lab, turn};
+use super::{binary, have, lab, turn, whole};
 
 #[test]
 fn an_ordinary_user_bonds_links_too() -> Result<()> {
@@ -26,12 +26,6 @@ fn an_ordinary_user_bonds_links_too() -> Result<()> {
 
 fn downloads(lab: &Lab) -> Result<()> {
     let transfer = lab.fetch("http://internet/bytes/20000000").run()?;
-    ensure!(
-        transfer.ending == "complete",
-        "{}: {:?}",
-        transfer.ending,
-        transfer.error
-    );
-    ensure!(transfer.identical == Some(true), "the bytes differ");
+    whole(&transfer)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use xtask::lab::THREE_LINKS;
 use xtask::lab::programs::Scratch;
 use xtask::lab::strangers;
 
-use super::{binary, have, lab};
+use super::{binary, have, lab, whole};
 
 #[test]
 fn garbage_on_the_servers_port_harms_nobody() -> Result<()> {
@@ -27,13 +27,7 @@ fn garbage_on_the_servers_port_harms_nobody() -> Result<()> {
                   done 2>/dev/null; wait";
     turn.lab.exec("router", &["bash", "-c", script]).output()?;
     let transfer = running.wait()?;
-    ensure!(
-        transfer.ending == "complete",
-        "{}: {:?}",
-        transfer.ending,
-        transfer.error
-    );
-    ensure!(transfer.identical == Some(true), "the bytes differ");
+    whole(&transfer)?;
     let later = turn.lab.fetch("http://internet/bytes/1000").run()?;
     ensure!(
         later.succeeded(),

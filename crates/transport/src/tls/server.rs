@@ -334,7 +334,8 @@ pub async fn accept(
         Wish::Subflow { .. } => &tls.subflow,
         Wish::Enrol => &tls.enrol,
     };
-    let handshake = StartHandshake::from_parts(hello, stream).into_stream(config.clone());
+    // In a box: its memory is not taken while the ClientHello is awaited.
+    let handshake = Box::pin(StartHandshake::from_parts(hello, stream).into_stream(config.clone()));
     let stream = tokio::time::timeout(limits.handshake_time, handshake)
         .await
         .map_err(|_| timed_out(AcceptStep::Handshake, limits.handshake_time))?

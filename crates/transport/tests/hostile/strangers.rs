@@ -126,8 +126,8 @@ async fn subflows_without_a_hello_are_bounded() {
     peer.open(2, "echo", 1 << 20).await;
 }
 
-/// What one refusal costs the server, in processor time of this process: the client's side of it,
-/// which is in the same process, included. Alone, and built for release:
+/// What one refusal costs the server, in processor time of this thread: the client's side of it,
+/// which is on the same thread, included. Alone, and built for release:
 /// `cargo test --release -p guywire-transport --test hostile cost_of_a_refusal -- --ignored --nocapture`
 #[tokio::test]
 #[ignore = "a measurement: run it alone, built for release"]
@@ -161,10 +161,10 @@ async fn cost_of_a_refusal() {
     assert!(each <= 16 << 10, "{each}");
 }
 
-/// Processor time of this process so far, the kernel's part included.
+/// Processor time of this thread so far, the kernel's part included.
 fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
     // One thread: the test's runtime has no other.
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(stat.split(' ').next().unwrap().parse().unwrap())
 }
 

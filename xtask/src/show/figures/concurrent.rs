@@ -36,16 +36,13 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
         }
         Ok((running.wait()?, most))
     })?;
-    let failed = (transfers.count - transfers.succeeded) as f64;
     report.judge(
         "downloads started",
         transfers.count as f64,
         "",
         Bound::AtLeast(DOWNLOADS.into()),
     );
-    report.judge("downloads that failed", failed, "", Bound::AtMost(0.0));
-    let other = (transfers.count - transfers.identical) as f64;
-    report.judge("downloads not identical", other, "", Bound::AtMost(0.0));
+    super::scale::judge(report, "downloads", &transfers, true);
     report.judge(
         "connections a link, at most",
         most as f64,

@@ -185,13 +185,7 @@ fn one(
         .lasting(length(run), Duration::from_secs(1))
         .run()?;
     let (own_after, all_after) = (own()?, cpu()?);
-    ensure!(
-        transfer.succeeded(),
-        "{}, {direction}: {} {:?}",
-        contender.name,
-        transfer.ending,
-        transfer.error
-    );
+    transfer.check(contender.name)?;
     let gigabytes = transfer.bytes as f64 / 1e9;
     let cost = Cost {
         goodput: transfer.goodput_mbps,

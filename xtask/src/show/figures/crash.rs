@@ -56,18 +56,8 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
             "",
             Bound::AtLeast(all),
         );
-        report.judge(
-            format!("{title}: clean ends"),
-            clean as f64,
-            "",
-            Bound::AtMost(0.0),
-        );
-        report.judge(
-            format!("{title}: other ends"),
-            other as f64,
-            "",
-            Bound::AtMost(0.0),
-        );
+        report.none(format!("{title}: clean ends"), clean);
+        report.none(format!("{title}: other ends"), other);
         let quantity = format!("{title}: slowest until new connections work");
         report.judge(quantity, slowest, "s", Bound::AtMost(MOST_RESTART));
     }

@@ -11,6 +11,7 @@ use xtask::lab::fetch::Transfer;
 use xtask::lab::{Lab, THREE_LINKS};
 
 use super::super::Run;
+use super::super::goodput::ENDLESS;
 use super::super::machine::steadily;
 use super::super::report::{Bound, Report};
 use super::super::sample::{Choices, median, percentile, unix_now, worst};
@@ -35,8 +36,6 @@ const RETURN: f64 = 1_000.0;
 const RETURN_ROUND_TRIPS: f64 = 4.0;
 /// A link that carries this share of what it carried before the cut is used again.
 const USED: f64 = 0.1;
-/// More than any transfer here moves before its time is over.
-const ENDLESS: u64 = 1 << 33;
 
 /// How a link is lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -152,13 +151,8 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
         }
         costs.extend(done);
     }
-    report.judge("flows lost", lost.into(), "", Bound::AtMost(0.0));
-    report.judge(
-        "transfers with other bytes",
-        different.into(),
-        "",
-        Bound::AtMost(0.0),
-    );
+    report.none("flows lost", lost.into());
+    report.none("transfers with other bytes", different.into());
     judge(&costs, report);
     Ok(())
 }
@@ -316,12 +310,7 @@ fn judge(costs: &[Cost], report: &mut Report) {
 fn returns(costs: &[Cost], report: &mut Report) {
     let returned = || costs.iter().filter(|cost| cost.cut.kind != Kind::Reset);
     let never = returned().filter(|cost| cost.back.is_none()).count();
-    report.judge(
-        "links not used again in time",
-        never as f64,
-        "",
-        Bound::AtMost(0.0),
-    );
+    report.none("links not used again in time", never as u64);
     let backs: Vec<f64> = returned().filter_map(|cost| cost.back).collect();
     report.note("return of a link: median", median(&backs), "ms");
     report.note("return of a link: worst", worst(&backs), "ms");

@@ -7,6 +7,7 @@ use anyhow::Result;
 use xtask::lab::THREE_LINKS;
 
 use super::super::Run;
+use super::super::goodput::ENDLESS;
 use super::super::machine::steadily;
 use super::super::report::{Bound, Report};
 use super::super::sample::unix_now;
@@ -25,7 +26,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     report.condition(format!("links {THREE_LINKS}, all silent for {silent} s"));
     let (transfer, returned) = steadily(&lab, report, || {
         let running = lab
-            .fetch(&format!("http://internet/bytes/{}", 1_u64 << 33))
+            .fetch(&format!("http://internet/bytes/{}", ENDLESS))
             .with(&["--ipv4", "--gaps", "0.1", "--patience", "90"])
             .lasting(Duration::from_secs(silent + 2 * AROUND), Duration::ZERO)
             .start()?;

@@ -9,6 +9,7 @@ use serde_json::json;
 use xtask::lab::Lab;
 
 use super::super::Run;
+use super::super::goodput::ENDLESS;
 use super::super::machine::steadily;
 use super::super::report::{Bound, Report};
 use super::super::sample::{median, percentile, unix_now, worst};
@@ -41,10 +42,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let length = REST + (WINDOW + REST + 1) * cuts.len() as u64;
     let (transfer, times) = steadily(&lab, report, || {
         let running = lab
-            .fetch(&format!(
-                "http://internet/bytes/{}?rate={RATE}",
-                1_u64 << 33
-            ))
+            .fetch(&format!("http://internet/bytes/{}?rate={RATE}", ENDLESS))
             .with(&["--ipv4", "--gaps", "0.002"])
             .lasting(Duration::from_secs(length), Duration::ZERO)
             .start()?;

@@ -74,15 +74,8 @@ fn idle(run: &Run, lab: &Lab, report: &mut Report) -> Result<()> {
         "MB",
         Bound::AtMost(REST_MOST),
     );
-    let (transfers, during, held) = hold(lab, count)?;
     let title = format!("{count} idle flows");
-    judge(report, &title, &transfers, false);
-    report.judge(
-        format!("{title}: flows that the router counts"),
-        during,
-        "",
-        Bound::AtLeast(count.into()),
-    );
+    let held = hold(lab, report, &title, count)?;
     report.note(format!("{title}: PSS more"), held.0 - rest, "MB");
     report.note(format!("{title}: TCP pages more"), held.1 - pages, "MB");
     report.judge(
@@ -97,22 +90,15 @@ fn idle(run: &Run, lab: &Lab, report: &mut Report) -> Result<()> {
 fn open(run: &Run, lab: &Lab, report: &mut Report) -> Result<()> {
     let count = run.pick(OPEN, OPEN / 10);
     run.say(format_args!("{count} open flows"));
-    let (transfers, during, held) = hold(lab, count)?;
     let title = format!("{count} open flows");
-    judge(report, &title, &transfers, false);
-    report.judge(
-        format!("{title}: flows that the router counts"),
-        during,
-        "",
-        Bound::AtLeast(count.into()),
-    );
+    let held = hold(lab, report, &title, count)?;
     report.note(format!("{title}: PSS"), held.0, "MB");
     Ok(())
 }
 
-/// Opens `count` flows on which nothing happens until all end; tells how they ended, how many the
-/// router counted meanwhile, and its memory (PSS and TCP pages, in megabytes) then.
-fn hold(lab: &Lab, count: u32) -> Result<(Transfers, f64, (f64, f64))> {
+/// Opens `count` flows on which nothing happens until all end, and judges how they ended and how many
+/// the router counted meanwhile. Returns its memory then: PSS and TCP pages, in megabytes.
+fn hold(lab: &Lab, report: &mut Report, title: &str, count: u32) -> Result<(f64, f64)> {
     let running = lab
         .fetch(&format!("http://internet/hold/{HELD}"))
         .with(&["--ipv4", "--no-verify", "--patience", "120"])
@@ -121,17 +107,16 @@ fn hold(lab: &Lab, count: u32) -> Result<(Transfers, f64, (f64, f64))> {
     let status = lab.status()?;
     let flows = status["router"]["flows"].as_f64().unwrap_or(0.0);
     let memory = (pss(lab)?, tcp_megabytes()?);
-    Ok((running.wait()?, flows, memory))
+    judge(report, title, &running.wait()?, false);
+    let quantity = format!("{title}: flows that the router counts");
+    report.judge(quantity, flows, "", Bound::AtLeast(count.into()));
+    Ok(memory)
 }
 
-fn judge(report: &mut Report, title: &str, transfers: &Transfers, identical: bool) {
+/// Judges that all transfers succeeded and, where that was looked at, brought the right bytes.
+pub(super) fn judge(report: &mut Report, title: &str, transfers: &Transfers, identical: bool) {
     let failed = transfers.count - transfers.succeeded;
-    report.judge(
-        format!("{title}: failed"),
-        failed as f64,
-        "",
-        Bound::AtMost(0.0),
-    );
+    report.none(format!("{title}: failed"), failed);
     for failures in &transfers.failures {
         report.condition(format!(
             "{title}: {} ended {}: {}",
@@ -139,13 +124,8 @@ fn judge(report: &mut Report, title: &str, transfers: &Transfers, identical: boo
         ));
     }
     if identical {
-        let other = (transfers.count - transfers.identical) as f64;
-        report.judge(
-            format!("{title}: not identical"),
-            other,
-            "",
-            Bound::AtMost(0.0),
-        );
+        let other = transfers.count - transfers.identical;
+        report.none(format!("{title}: not identical"), other);
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::Result;
 use xtask::lab::Lab;
 
 use super::super::Run;
+use super::super::goodput::ENDLESS;
 use super::super::machine::steadily;
 use super::super::report::{Bound, Report};
 use super::super::sample::unix_now;
@@ -69,7 +70,7 @@ fn set(
     let (transfer, alarms, began, after) = steadily(&lab, report, || {
         let began = unix_now() + START as f64;
         let running = lab
-            .fetch(&format!("http://internet/bytes/{}", 1_u64 << 36))
+            .fetch(&format!("http://internet/bytes/{}", ENDLESS))
             .with(&["--ipv4", "--gaps", "0.002", "--no-verify"])
             .lasting(Duration::from_secs(length), Duration::from_secs(START))
             .start()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use xtask::lab::Lab;
 
 use super::super::goodput::Direction;
@@ -79,11 +79,6 @@ fn download(lab: &Lab, length: u64) -> Result<f64> {
         .fetch(lab, "client", "internet", None)
         .lasting(Duration::from_secs(length), Duration::from_secs(2))
         .run()?;
-    ensure!(
-        transfer.succeeded() && transfer.identical != Some(false),
-        "a download: {} {:?}",
-        transfer.ending,
-        transfer.error
-    );
+    transfer.check("a download")?;
     Ok(transfer.goodput_mbps)
 }
