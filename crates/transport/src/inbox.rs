@@ -2,8 +2,8 @@
 
 use guywire_flow::record::{self, Record, RecordError};
 
-/// So many bytes are gathered before they are handed on, and written at once.
-pub(crate) const BATCH: usize = 64 * 1024;
+/// So many bytes are gathered before they are handed on.
+const BATCH: usize = 128 * 1024;
 
 /// Records that have arrived, parsed from where TLS decrypted them.
 #[derive(Debug, Default)]

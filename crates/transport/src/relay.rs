@@ -3,11 +3,10 @@
 //! The local socket carries SO_LINGER{1,0} from accept or connect on, so that whatever breaks is seen as a reset,
 //! never as an end; it is taken off only when both directions are complete at both ends.
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use guywire_flow::{FlowReason, Gone};
 use guywire_net::tcp;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -17,19 +16,16 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use crate::flow::{FlowHandle, Outcome};
 use crate::inflow::CRUMB;
 
-/// So much is read at once, in bytes: what the allocator has ready again at once.
-const READ: usize = 64 * 1024;
+/// What is read at once, in bytes: at first so little, ...
+const READ_FIRST: usize = 4 * 1024;
+/// ... and twice as much as long as that is there, up to this.
+const READ_MOST: usize = 128 * 1024;
 /// So much is written at once, in bytes. It bounds what a connection holds outside the session's budget: nothing
 /// while it waits.
 const BATCH: usize = 128 * 1024;
 
 /// When the session sends too many small pieces, more is gathered for so long before the next is read.
 const GATHERING: Duration = Duration::from_millis(10);
-
-thread_local! {
-    /// Where a connection reads into; it is only lent for one read, so ten thousand idle connections cost nothing.
-    static SCRATCH: RefCell<BytesMut> = RefCell::new(BytesMut::new());
-}
 
 /// Runs until both directions are complete or the flow is reset, and leaves the local connection
 /// accordingly. Tells how the flow ended.
@@ -75,9 +71,10 @@ impl From<Gone> for Ended {
 }
 
 async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
+    let mut size = READ_FIRST;
     loop {
         let room = flow.writable().await?;
-        let bytes = read_some(local, room).await?;
+        let bytes = read_some(local, room, &mut size).await?;
         if bytes.is_empty() {
             return Ok(flow.finish()?);
         }
@@ -89,24 +86,23 @@ async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
     }
 }
 
-async fn read_some(local: &ReadHalf<'_>, room: usize) -> io::Result<Bytes> {
+/// Reads what is there, at most `room` bytes, into memory of about that `size`, which follows what is read:
+/// what is kept must not hold much more memory than it counts for.
+async fn read_some(local: &ReadHalf<'_>, room: usize, size: &mut usize) -> io::Result<Bytes> {
     loop {
         local.readable().await?;
-        let read: io::Result<Bytes> = SCRATCH.with_borrow_mut(|scratch| {
-            scratch.reserve(READ);
-            let count = local.try_read_buf(&mut scratch.limit(room.min(READ)))?;
-            // What is kept must not hold much more memory than it counts for.
-            if count > READ / 2 {
-                return Ok(std::mem::take(scratch).freeze());
-            }
-            let read = Bytes::copy_from_slice(scratch);
-            scratch.clear();
-            Ok(read)
-        });
-        match read {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read,
+        let mut bytes = BytesMut::with_capacity(room.min(*size));
+        match local.try_read_buf(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            read => read?,
+        };
+        if bytes.len() == *size {
+            *size = READ_MOST.min(2 * *size);
+        } else if bytes.len() < *size / 2 {
+            *size = READ_FIRST.max(*size / 2);
+            return Ok(Bytes::copy_from_slice(&bytes));
         }
+        return Ok(bytes.freeze());
     }
 }
 

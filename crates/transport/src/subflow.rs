@@ -21,12 +21,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::poll_write_buf;
 
-use crate::inbox::{BATCH, Inbox};
+use crate::inbox::Inbox;
 use crate::inflow::Verdict;
 use crate::session::{SessionHandle, SubflowSignals};
-use crate::tls::TlsStream;
+use crate::tls::{self, TlsStream};
 
-/// The kernel's figures are not read more often than this: a call costs 1 to 2 us.
+/// So much is taken from the session and written at once.
+const BATCH: usize = tls::SEALED;
+/// The kernel's figures are not read more often than this, unless a batch was sent since: a call costs 1 to 2 us.
 const INFO_SPACING: Duration = Duration::from_millis(1);
 /// While data is in flight they are not older than this or an eighth of the round trip.
 const INFO_AGE: Duration = Duration::from_millis(3);
@@ -63,16 +65,16 @@ pub(crate) async fn run(
     signals: &SubflowSignals,
 ) -> SubflowEnd {
     // Whatever ends it, nothing that was queued is worth waiting for.
-    if let Err(error) = tcp::set_reset_on_close(stream.get_ref().0, true) {
+    if let Err(error) = tcp::set_reset_on_close(stream.get_ref().0.tcp(), true) {
         return error.into();
     }
-    let info = match snapshot(stream.get_ref().0, 0) {
+    let info = match snapshot(stream.get_ref().0.tcp(), 0) {
         Ok(info) => info,
         Err(error) => return error.into(),
     };
     let addresses = (
-        stream.get_ref().0.local_addr(),
-        stream.get_ref().0.peer_addr(),
+        stream.get_ref().0.tcp().local_addr(),
+        stream.get_ref().0.tcp().peer_addr(),
     );
     tracing::debug!(subflow = id.0, path, ?addresses, "subflow joined");
     session.with(|session, now| session.subflow_joined(now, id, path, info));
@@ -86,6 +88,7 @@ pub(crate) async fn run(
         lowat: 0,
         info_at: Instant::now(),
         info,
+        sent_since: 0,
     };
     let end = tokio::select! {
         biased;
@@ -114,6 +117,17 @@ struct Task<'a> {
     lowat: u64,
     info_at: Instant,
     info: SubflowInfo,
+    /// Bytes sent since.
+    sent_since: usize,
+}
+
+/// What the session wants to be told of a subflow.
+#[derive(Clone, Copy)]
+struct Wants {
+    /// When fewer unsent bytes than this are left in the kernel.
+    room: Option<u64>,
+    /// The kernel's figures, while data is in flight.
+    figures: bool,
 }
 
 /// What made the task wake.
@@ -152,10 +166,12 @@ impl Task<'_> {
         signals: &SubflowSignals,
         mut tick: Pin<&mut Sleep>,
     ) -> Result<(), SubflowEnd> {
-        self.fill();
-        let want_room = self.want_room()?;
-        let busy = self.session.with(|session, _| session.is_busy(self.id));
-        if busy {
+        let wants = self.fill();
+        let want_room = match wants.room {
+            Some(bound) => self.want_room(bound)?,
+            None => false,
+        };
+        if wants.figures {
             let age = (self.info.srtt / 8).clamp(INFO_SPACING, INFO_AGE);
             tick.as_mut().reset(self.info_at + age);
         }
@@ -170,10 +186,18 @@ impl Task<'_> {
             if signal.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Signal));
             }
-            if want_room && self.stream.get_ref().0.poll_write_ready(cx)?.is_ready() {
+            if want_room
+                && self
+                    .stream
+                    .get_ref()
+                    .0
+                    .tcp()
+                    .poll_write_ready(cx)?
+                    .is_ready()
+            {
                 return Poll::Ready(Ok(Wake::Room));
             }
-            if busy && tick.as_mut().poll(cx).is_ready() {
+            if wants.figures && tick.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Tick));
             }
             Poll::Pending
@@ -183,7 +207,7 @@ impl Task<'_> {
             Wake::Received => self.handle_received()?,
             Wake::Tick | Wake::Room => self.refresh()?,
             Wake::Written | Wake::Signal => {
-                if self.info_at.elapsed() >= INFO_SPACING {
+                if self.is_outdated() {
                     self.refresh()?;
                 }
             }
@@ -192,30 +216,35 @@ impl Task<'_> {
     }
 
     /// Takes what the session has to send, once everything before was handed over.
-    fn fill(&mut self) {
+    fn fill(&mut self) -> Wants {
         if !self.flushed {
-            return;
+            return Wants {
+                room: None,
+                figures: true,
+            };
         }
         let (id, outgoing) = (self.id, &mut self.outgoing);
-        self.session.with_inflow(|session, inflow, now| {
+        let wants = self.session.with_inflow(|session, inflow, now| {
             session.poll_transmit(now, id, BATCH, outgoing);
             inflow.sent(outgoing.remaining());
+            Wants {
+                room: session.room_wanted(id),
+                figures: session.is_busy(id),
+            }
         });
         self.flushed = !self.outgoing.has_remaining();
+        self.sent_since += self.outgoing.remaining();
+        Wants {
+            room: wants.room.filter(|_| self.flushed),
+            ..wants
+        }
     }
 
     /// Whether the task has to wait until the kernel has sent some of what it holds. Then the
     /// kernel is told to raise an edge; if it has room already, the figures are refreshed.
-    fn want_room(&mut self) -> Result<bool, SubflowEnd> {
-        if !self.flushed {
-            return Ok(false);
-        }
-        let id = self.id;
-        let Some(bound) = self.session.with(|session, _| session.room_wanted(id)) else {
-            return Ok(false);
-        };
+    fn want_room(&mut self, bound: u64) -> Result<bool, SubflowEnd> {
         self.set_lowat(2 * bound)?;
-        let tcp = self.stream.get_ref().0;
+        let tcp = self.stream.get_ref().0.tcp();
         // Asked inside `try_io`, so that tokio forgets its readiness only if the kernel says no, and not
         // if an edge has come since.
         let ready = tcp.try_io(Interest::WRITABLE, || match tcp::arm_writable(tcp)? {
@@ -224,7 +253,7 @@ impl Task<'_> {
         });
         if ready.is_ok() {
             // There is room, but nobody was marked for it: the next figures or events decide.
-            if self.info_at.elapsed() >= INFO_SPACING {
+            if self.is_outdated() {
                 self.refresh()?;
                 self.fill();
             }
@@ -237,14 +266,21 @@ impl Task<'_> {
         if bytes.abs_diff(self.lowat) > self.lowat / 4 {
             self.lowat = bytes;
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            tcp::set_notsent_lowat(self.stream.get_ref().0, bytes)?;
+            tcp::set_notsent_lowat(self.stream.get_ref().0.tcp(), bytes)?;
         }
         Ok(())
     }
 
+    /// Whether the figures are worth reading again. On a fast path a queue of many batches leaves
+    /// within [`INFO_SPACING`].
+    fn is_outdated(&self) -> bool {
+        self.sent_since >= BATCH || self.info_at.elapsed() >= INFO_SPACING
+    }
+
     fn refresh(&mut self) -> io::Result<()> {
+        self.sent_since = 0;
         let pending = self.outgoing.remaining() as u64;
-        self.info = snapshot(self.stream.get_ref().0, pending)?;
+        self.info = snapshot(self.stream.get_ref().0.tcp(), pending)?;
         self.info_at = Instant::now();
         let (id, info) = (self.id, self.info);
         self.session
@@ -338,7 +374,7 @@ impl Task<'_> {
             self.stream.shutdown().await?;
             while self.stream.read(&mut [0; 4_096]).await? > 0 {}
             // A reset would throw away what the kernel has not sent yet.
-            tcp::set_reset_on_close(self.stream.get_ref().0, false)
+            tcp::set_reset_on_close(self.stream.get_ref().0.tcp(), false)
         };
         let _ = tokio::time::timeout(BRIEFLY, farewell).await;
     }

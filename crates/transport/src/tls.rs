@@ -21,7 +21,6 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, SupportedCipherSuite};
-use tokio::net::TcpStream;
 
 use crate::key::PrivateKey;
 
@@ -31,6 +30,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wire;
 
 pub use authorised::{Authorised, AuthorisedSet};
 pub use client::{ClientTls, ConnectError, connect, connect_to_enrol};
@@ -38,6 +38,7 @@ pub use server::{
     AcceptError, AcceptLimits, AcceptReason, AcceptStep, Accepted, ServerTls, accept,
 };
 pub use verify::RefusedKey;
+pub use wire::Wire;
 
 /// The ALPN protocol of subflows.
 pub const ALPN: &[u8] = b"guywire/1";
@@ -45,8 +46,11 @@ pub const ALPN: &[u8] = b"guywire/1";
 /// The ALPN protocol of enrolment.
 pub const ENROL_ALPN: &[u8] = b"guywire-enrol/1";
 
+/// So many bytes are taken for encryption before the kernel must have taken them.
+pub(crate) const SEALED: usize = 256 * 1024;
+
 /// A TLS connection over TCP, at either end.
-pub type TlsStream = tokio_rustls::TlsStream<TcpStream>;
+pub type TlsStream = tokio_rustls::TlsStream<Wire>;
 
 /// The crypto of both ends: what the module's documentation says about ciphers.
 fn provider() -> Arc<CryptoProvider> {

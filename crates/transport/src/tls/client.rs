@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::verify::PinnedServer;
-use super::{ALPN, ENROL_ALPN, TlsStream, identity, provider, refused_key_in};
+use super::{ALPN, ENROL_ALPN, SEALED, TlsStream, Wire, identity, provider, refused_key_in};
 use crate::key::{PrivateKey, PublicKey};
 use crate::tag::{NoRandomness, TagKey};
 
@@ -190,9 +190,12 @@ async fn handshake(
         remote,
         source: io::Error::other(e),
     })?;
-    let connecting = TlsConnector::from(config).connect(name, stream);
+    let connecting = TlsConnector::from(config).connect(name, Wire::new(stream));
     match tokio::time::timeout(bound, connecting).await {
-        Ok(Ok(stream)) => Ok(stream.into()),
+        Ok(Ok(mut stream)) => {
+            stream.get_mut().1.set_buffer_limit(Some(SEALED));
+            Ok(stream.into())
+        }
         Ok(Err(source)) => Err(explain(remote, expected, source)),
         Err(_) => Err(ConnectError::TimedOut { remote, bound }),
     }

@@ -19,7 +19,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 
 use super::verify::{RouterVerifier, Routers};
-use super::{ALPN, Authorised, ENROL_ALPN, TlsStream, identity, provider, refused_key_in};
+use super::{
+    ALPN, Authorised, ENROL_ALPN, SEALED, TlsStream, Wire, identity, provider, refused_key_in,
+};
 use crate::enrol::limit::{EnrolLimiter, LimiterSettings};
 use crate::key::{PrivateKey, PublicKey};
 use crate::tag::{TagError, verify_any};
@@ -335,11 +337,13 @@ pub async fn accept(
         Wish::Enrol => &tls.enrol,
     };
     // In a box: its memory is not taken while the ClientHello is awaited.
-    let handshake = Box::pin(StartHandshake::from_parts(hello, stream).into_stream(config.clone()));
-    let stream = tokio::time::timeout(limits.handshake_time, handshake)
+    let handshake =
+        Box::pin(StartHandshake::from_parts(hello, Wire::new(stream)).into_stream(config.clone()));
+    let mut stream = tokio::time::timeout(limits.handshake_time, handshake)
         .await
         .map_err(|_| timed_out(AcceptStep::Handshake, limits.handshake_time))?
         .map_err(|source| explain(peer, source))?;
+    stream.get_mut().1.set_buffer_limit(Some(SEALED));
     let stream = TlsStream::from(stream);
     let key = peer_key(&stream).ok_or(AcceptError::UnknownKey { peer, key: None })?;
     Ok(match wish {
