@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::{CipherSuite, HandshakeKind, NamedGroup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::enrol::limit::LimiterSettings;
