@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use guywire_flow::record::{self, Control, PathNotice};
 use guywire_flow::{
-    Config, Destination, Event, FlowReason, PathAttributes, Read, Session, SessionReason, Side,
-    SubflowId, SubflowInfo, Time,
+    Config, Destination, Event, FlowReason, Outgoing, PathAttributes, Read, Session, SessionReason,
+    Side, SubflowId, SubflowInfo, Time,
 };
 use libfuzzer_sys::fuzz_target;
 

@@ -61,10 +61,6 @@ impl Session {
             path.withdrawn = false;
         }
         let was_down = path.state(now) == PathState::Down;
-        let had_alarm = path.end_alarm();
-        path.told = None;
-        path.pinged = None;
-        path.last_heard = now;
         let there = self
             .subflows
             .values()
@@ -74,6 +70,10 @@ impl Session {
             self.events.push_back(Event::Close(id));
             return;
         }
+        let had_alarm = path.end_alarm();
+        path.told = None;
+        path.pinged = None;
+        path.last_heard = now;
         path.bare_since = None;
         path.joined = Some(now);
         self.timers.set(Timer::NoPath, None);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use guywire_sched::SubflowId;
+use guywire_sched::{SubflowId, Time};
 use proptest::prelude::*;
 
 use self::pair::{Link, Pair, ROUTER, SERVER, link};
-use crate::record::{Control, Record};
-use crate::{FlowReason, PathState, SessionReason};
+use crate::record::{Control, PathNotice, Record};
+use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
+use crate::{FlowReason, PathAttributes, PathState, SessionReason, SubflowInfo};
 
 mod pair;
 
@@ -262,6 +263,33 @@ fn a_flow_opened_while_its_link_dies_is_opened_elsewhere() {
     pair.links[0].silent = [true; 2];
     pair.talk(10_000, MB);
     pair.finish_all(10);
+}
+
+#[test]
+fn a_subflow_too_many_says_nothing_of_its_path() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = Session::new(Config {
+        side: Side::Router,
+        memory: MEMORY[0],
+        max_flows: 100,
+        scheduler: &guywire_sched::NATIVE[0],
+    });
+    session.add_path(now, 0, PathAttributes::default());
+    for id in 1..=MAX_SUBFLOWS_PER_PATH as u32 {
+        session.subflow_joined(now, SubflowId(id), 0, SubflowInfo::default());
+    }
+    let stale = Control::PathStatus {
+        path: 0,
+        notice: PathNotice::Stale,
+        backup: false,
+    };
+    let told = session.handle_record(now, SubflowId(1), Record::Control(0, stale));
+    assert_eq!(told, Ok(()));
+    let more = SubflowId(100);
+    session.subflow_joined(now, more, 0, SubflowInfo::default());
+    let events: Vec<Event> = std::iter::from_fn(|| session.poll_event()).collect();
+    assert!(events.contains(&Event::Close(more)));
+    assert_eq!(session.path_state(now, 0), Some(PathState::Stale));
 }
 
 #[test]
