@@ -22,7 +22,7 @@ use xtask::lab::{Lab, THREE_LINKS, signal};
 use super::super::Run;
 use super::super::goodput::ENDLESS;
 use super::super::machine::steadily;
-use super::super::report::{Bound, Report};
+use super::super::report::Report;
 use super::super::sample::Choices;
 use super::failover::Kind;
 use flat::Looks;
