@@ -44,7 +44,8 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
             if !hidden && name != "target" {
                 collect(&entry.path(), found)?;
             }
-        } else if kind.is_file() {
+        // In a linked worktree `.git` is a file, and git's own.
+        } else if kind.is_file() && name != ".git" {
             found.push(entry.path());
         }
     }

@@ -261,6 +261,9 @@ async fn a_flood_of_opens_is_bounded() {
 async fn who_never_acknowledges_control_is_cut_off() {
     let house = House::new().await;
     let mut peer = Peer::join(&house, 1, 1).await;
+    // The answer comes from the session, which begins a moment after the HELLO.
+    peer.send(&bytes(|out| record::put_ping(out, 7))).await;
+    peer.until(&Heard::Pong(7)).await;
     let mut out = Vec::new();
     for at in 1..=60_000 {
         let open = open(2 * at, "hold", 0);
