@@ -28,8 +28,7 @@ int bpf_rr_get_send(u64 *arguments)
 		return -1;
 
 	for_each_subflow(subflow, msk) {
-		if (!mptcp_subflow_active(subflow) ||
-		    !bpf_sk_stream_memory_free(bpf_mptcp_subflow_tcp_sock(subflow)))
+		if (!can_take(subflow))
 			continue;
 		if (!first)
 			first = subflow;

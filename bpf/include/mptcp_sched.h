@@ -139,6 +139,14 @@ INLINE bool is_backup(struct mptcp_subflow_context *subflow)
 	return subflow->backup || subflow->request_bkup;
 }
 
+/* Whether the subflow is up and has room for more. */
+INLINE bool can_take(struct mptcp_subflow_context *subflow)
+{
+	struct sock *ssk = bpf_mptcp_subflow_tcp_sock(subflow);
+
+	return ssk && mptcp_subflow_active(subflow) && bpf_sk_stream_memory_free(ssk);
+}
+
 /* Marks the subflow for the next chunk; what to return from the callback. */
 INLINE int schedule(struct mptcp_subflow_context *subflow)
 {
