@@ -7,6 +7,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`loader`] | from an object file to an [`Object`] |
+//! | [`embedded`] | the schedulers that are built in |
 //! | [`btf`] | type information: what objects bring, and what the model is |
 //! | [`model`] | the kernel's structures and functions that schedulers may use |
 //! | [`insn`] | one instruction of RFC 9669 |
@@ -16,6 +17,7 @@
 
 pub mod btf;
 mod bytes;
+pub mod embedded;
 pub mod insn;
 pub mod loader;
 pub mod model;

@@ -271,3 +271,6 @@ fn reads_alike(one: &Kind, other: &Kind) -> bool {
 fn describe_type(btf: &Btf, id: TypeId) -> String {
     format!("{} {}", btf.kind(id).word(), btf.name(id))
 }
+
+#[cfg(test)]
+mod tests;
