@@ -113,7 +113,7 @@ fn sections<'a>(file: &File<'a>) -> Result<Vec<Section<'a>>, LoadFault> {
         };
         let is_loaded = sh_flags & u64::from(SHF_ALLOC) != 0;
         let section = Section {
-            name: found.name()?,
+            name: bounded(found.name()?)?,
             data: found.data()?,
             size: found.size(),
             is_code: sh_flags & u64::from(SHF_EXECINSTR) != 0,
@@ -162,7 +162,7 @@ fn symbols<'a>(file: &File<'a>) -> Result<Vec<Symbol<'a>>, LoadFault> {
             continue;
         };
         let symbol = Symbol {
-            name: found.name()?,
+            name: bounded(found.name()?)?,
             value: found.address(),
             size: found.size(),
             section: found.section_index().map(|SectionIndex(number)| number),
@@ -173,6 +173,12 @@ fn symbols<'a>(file: &File<'a>) -> Result<Vec<Symbol<'a>>, LoadFault> {
         put(&mut symbols, index, symbol);
     }
     Ok(symbols)
+}
+
+/// A name that is no longer than names are; it may come to be copied often.
+fn bounded(name: &str) -> Result<&str, LoadFault> {
+    limits::check("bytes in a name", name.len(), limits::NAME)?;
+    Ok(name)
 }
 
 /// Puts `item` at `index`, behind defaults where the file leaves numbers out.

@@ -7,6 +7,8 @@ use super::LoadFault;
 
 /// Bytes of the file; with all of a kernel's types and debug information it has 700 kB.
 pub const FILE: usize = 4 << 20;
+/// Bytes of the name of a section or symbol.
+pub const NAME: usize = 512;
 /// Sections.
 pub const SECTIONS: usize = 512;
 /// Symbols.

@@ -63,18 +63,24 @@ impl<'a> Linker<'a> {
     /// Links all code; the names of the kernel functions that it calls.
     pub(super) fn link(mut self, code: &mut Code) -> Result<Vec<String>, LoadFault> {
         self.refuse_pointers_in_data()?;
-        let relocations = self.relocations(code)?;
+        let mut relocations = self.relocations(code)?;
         let mut index = 0;
         while index < code.insns.len() {
             let insn = code.insns[index];
-            match (insn.code, relocations.get(&index)) {
-                (_, Some(relocation)) => self.apply(code, index, relocation)?,
+            match (insn.code, relocations.remove(&index)) {
+                (_, Some(relocation)) => self.apply(code, index, &relocation)?,
                 (CALL, None) if insn.src == LOCAL => check_call(code, index)?,
                 _ => {}
             }
             index += if insn.code == LDDW { 2 } else { 1 };
         }
-        Ok(self.kfuncs)
+        match relocations.pop_first() {
+            Some((index, relocation)) => Err(LoadFault::BadReference {
+                at: code.place(index),
+                symbol: self.elf.symbol(relocation.symbol)?.name.to_owned(),
+            }),
+            None => Ok(self.kfuncs),
+        }
     }
 
     fn relocations(&self, code: &Code) -> Result<BTreeMap<usize, Relocation>, LoadFault> {

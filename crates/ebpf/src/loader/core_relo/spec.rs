@@ -7,6 +7,9 @@ use crate::btf::{Btf, Kind, Member, Name, TypeId};
 /// Longest way that is followed (libbpf's `BPF_CORE_SPEC_MAX_LEN`).
 const MAX_STEPS: usize = 64;
 
+/// After so many bytes a description of a way ends.
+const MAX_DESCRIPTION: usize = 256;
+
 /// A type, and the way to one of its members.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
@@ -362,10 +365,15 @@ impl Spec {
         }
     }
 
-    /// The type and the member, for people: `mptcp_sock.pm.subflows`.
+    /// The type and the member, for people: `struct mptcp_sock.pm.subflows`.
     pub(super) fn describe(&self, btf: &Btf) -> String {
         let mut text = describe_type(btf, self.root);
-        for step in self.steps.iter().skip(usize::from(!self.is_value(btf))) {
+        // The first element is the root itself.
+        for step in self.steps.iter().skip_while(|step| step.name.is_none()) {
+            if text.len() > MAX_DESCRIPTION {
+                text.push_str("...");
+                break;
+            }
             match step.name {
                 Some(name) => {
                     text.push('.');
@@ -375,13 +383,6 @@ impl Spec {
             }
         }
         text
-    }
-
-    fn is_value(&self, btf: &Btf) -> bool {
-        matches!(
-            btf.resolve(self.root).map(|id| btf.kind(id)),
-            Some(Kind::Enum { .. })
-        )
     }
 }
 
