@@ -2,8 +2,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`read`] | decodes a `.BTF` section that a stranger wrote |
-//! | [`write`](mod@write) | encodes types of ours |
+//! | `read` | decodes a `.BTF` section that a stranger wrote |
+//! | `write` | encodes types of ours |
 //!
 //! It knows nothing of programs: what relocations do with types is the loader's business.
 

@@ -54,12 +54,14 @@ pub enum LoadFault {
     },
     /// Not an ELF file, or a broken one.
     #[error(
-        "it is no whole 64-bit little-endian ELF file ({0}): build it with `clang -target bpfel -O2 -g -c`"
+        "it is no whole 64-bit little-endian ELF file ({0}): build it with `clang -target bpfel -O2 \
+         -g -c`"
     )]
     Elf(#[from] object::Error),
     /// An ELF file of something else.
     #[error(
-        "it is no BPF object (machine {machine}, not 247): build it with `clang -target bpfel -O2 -g -c`"
+        "it is no BPF object (machine {machine}, not 247): build it with `clang -target bpfel -O2 -g \
+         -c`"
     )]
     NotBpf {
         /// What it is for.
@@ -123,7 +125,8 @@ pub enum LoadFault {
     },
     /// A map or function by a number that only a load can give.
     #[error(
-        "{at}: refers to a map or kernel function by number, and numbers are given here: keep its relocations"
+        "{at}: refers to a map or kernel function by number, and numbers are given here: keep its \
+         relocations"
     )]
     Numbered {
         /// Which instruction.
@@ -157,7 +160,8 @@ pub enum LoadFault {
     },
     /// A kernel function that is declared otherwise than it is.
     #[error(
-        "{at}: declares the kernel function {function} with other types than it has: declare it as the kernel does"
+        "{at}: declares the kernel function {function} with other types than it has: declare it as \
+         the kernel does"
     )]
     KfuncTypes {
         /// Which instruction.
@@ -167,7 +171,8 @@ pub enum LoadFault {
     },
     /// A variable of the kernel or of its configuration.
     #[error(
-        "{at}: wants the kernel's variable {symbol}, and none is modelled: do without, or declare it `__weak`"
+        "{at}: wants the kernel's variable {symbol}, and none is modelled: do without, or declare it \
+         `__weak`"
     )]
     KernelVariable {
         /// Which instruction.
@@ -177,7 +182,8 @@ pub enum LoadFault {
     },
     /// A reference to something that cannot be referred to.
     #[error(
-        "{at}: refers to {symbol}, which is neither a map nor data nor a function: build the object anew"
+        "{at}: refers to {symbol}, which is neither a map nor data nor a function: build the object \
+         anew"
     )]
     BadReference {
         /// Which instruction.
@@ -187,7 +193,8 @@ pub enum LoadFault {
     },
     /// The address of a function in a register.
     #[error(
-        "{at}: takes the address of the function {symbol}, and callbacks are not modelled: call it directly"
+        "{at}: takes the address of the function {symbol}, and callbacks are not modelled: call it \
+         directly"
     )]
     FunctionAddress {
         /// Which instruction.
@@ -205,7 +212,8 @@ pub enum LoadFault {
     },
     /// A kind of relocation that is not known.
     #[error(
-        "section {section}: relocation {kind} at byte {offset} is not known: build it with clang for BPF"
+        "section {section}: relocation {kind} at byte {offset} is not known: build it with clang for \
+         BPF"
     )]
     UnknownRelocation {
         /// The section.
@@ -217,7 +225,8 @@ pub enum LoadFault {
     },
     /// Pointers in data.
     #[error(
-        "section {section} holds pointers to {symbol}, and data cannot hold any: use an index, or a `switch`"
+        "section {section} holds pointers to {symbol}, and data cannot hold any: use an index, or a \
+         `switch`"
     )]
     PointerInData {
         /// The section.
@@ -240,7 +249,8 @@ pub enum LoadFault {
     },
     /// A kind of map that is not modelled.
     #[error(
-        "map {map} is of type {kind}: hash (1), array (2), LRU hash (9) and socket storage (24) are modelled"
+        "map {map} is of type {kind}: hash (1), array (2), LRU hash (9) and socket storage (24) are \
+         modelled"
     )]
     MapType {
         /// The map.
@@ -258,7 +268,8 @@ pub enum LoadFault {
     },
     /// Maps that hold too much.
     #[error(
-        "its maps may come to hold {bytes} bytes with {map}, and at most {limit} are given: make them smaller"
+        "its maps may come to hold {bytes} bytes with {map}, and at most {limit} are given: make \
+         them smaller"
     )]
     MapMemory {
         /// The map that was too much.
@@ -270,7 +281,8 @@ pub enum LoadFault {
     },
     /// No scheduler in it.
     #[error(
-        "it has no scheduler: no variable of `struct mptcp_sched_ops` in section .struct_ops or .struct_ops.link"
+        "it has no scheduler: no variable of `struct mptcp_sched_ops` in section .struct_ops or \
+         .struct_ops.link"
     )]
     NoScheduler,
     /// Several schedulers in it.
@@ -293,7 +305,8 @@ pub enum LoadFault {
     },
     /// A form of the interface that the kernel has left behind.
     #[error(
-        "it is built for the interface of 2022 ({what}), which no kernel has any more: port it to `get_send(msk)`"
+        "it is built for the interface of 2022 ({what}), which no kernel has any more: port it to \
+         `get_send(msk)`"
     )]
     Generation0 {
         /// What shows it.
@@ -301,7 +314,8 @@ pub enum LoadFault {
     },
     /// The callback of a branch that was never merged.
     #[error(
-        "it sets the callback `push`, which only one branch of the kernel had: use `get_send` and mark several subflows"
+        "it sets the callback `push`, which only one branch of the kernel had: use `get_send` and \
+         mark several subflows"
     )]
     Push,
     /// A member that nobody reads.
@@ -314,7 +328,8 @@ pub enum LoadFault {
     },
     /// A callback that leads to no function.
     #[error(
-        "{variable}.{member} does not lead to a function of section struct_ops: declare that with `SEC(\"struct_ops\")`"
+        "{variable}.{member} does not lead to a function of section struct_ops: declare that with \
+         `SEC(\"struct_ops\")`"
     )]
     BadCallback {
         /// The scheduler's variable.
@@ -324,7 +339,8 @@ pub enum LoadFault {
     },
     /// Callbacks of two forms of the interface.
     #[error(
-        "{variable} sets callbacks of two forms of the interface: `get_subflow` goes with neither `get_send` nor `get_retrans`"
+        "{variable} sets callbacks of two forms of the interface: `get_subflow` goes with neither \
+         `get_send` nor `get_retrans`"
     )]
     MixedGenerations {
         /// The scheduler's variable.

@@ -7,13 +7,13 @@
 //!
 //! | module | step |
 //! |---|---|
-//! | [`elf`] | sections, symbols and relocations of the file |
-//! | [`btf_ext`] | which instructions ask about kernel types |
-//! | [`maps`] | maps, and data sections as maps |
-//! | [`code`] | all functions, one after the other |
+//! | `elf` | sections, symbols and relocations of the file |
+//! | `btf_ext` | which instructions ask about kernel types |
+//! | `maps` | maps, and data sections as maps |
+//! | `code` | all functions, one after the other |
 //! | [`core_relo`] | the answers about kernel types, from [`crate::model`] |
-//! | [`link`] | calls, maps and kernel functions by number |
-//! | [`struct_ops`] | the scheduler: name, generation, callbacks |
+//! | `link` | calls, maps and kernel functions by number |
+//! | `struct_ops` | the scheduler: name, generation, callbacks |
 
 mod btf_ext;
 mod code;
