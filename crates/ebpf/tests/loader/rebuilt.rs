@@ -1,13 +1,11 @@
 //! The committed objects are what their sources give.
 
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::{bpf, is_there, objects, scratch};
 use guywire_ebpf::Object;
 use guywire_ebpf::loader::{LoadError, load};
-use support::{bpf, is_there, objects, scratch};
 
 /// Runs a build script, and compares every object that it makes with the committed one.
 fn compare(name: &str, script: &Path, committed: impl Fn(&str) -> std::path::PathBuf) {

@@ -1,13 +1,11 @@
 //! What cannot be loaded is refused, with a reason that names what is wrong.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{bpf, load_from_zoo, read};
 use guywire_ebpf::LoadFault;
 use guywire_ebpf::loader::load;
 use serde::Deserialize;
-use support::{bpf, load_from_zoo, read};
 
 /// The object with every `from` written as `to`, which is no longer: its end is filled with NULs.
 fn renamed(object: &str, from: &str, to: &str) -> Vec<u8> {

@@ -1,17 +1,15 @@
 //! Objects of every generation and shape load, and what comes out is what the source says.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use crate::support::{all_good, code_of, is_there, loaded, read, scratch};
 use guywire_ebpf::btf::{Btf, Kind};
 use guywire_ebpf::embedded::EMBEDDED;
 use guywire_ebpf::loader::load;
 use guywire_ebpf::model::{self, offset_of};
 use guywire_ebpf::object::{Generation, MapKind, MapSpec, POISON};
 use guywire_ebpf::{Insn, Object};
-use support::{all_good, code_of, is_there, loaded, read, scratch};
 
 /// What an object is to be.
 struct Shape {

@@ -1,7 +1,5 @@
 //! Whatever is done to an object, loading it ends soon, with an object or an error.
 
-mod support;
-
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use proptest::prelude::*;
 /// Far more than any load takes, and a load that does not end takes more.
 const SOON: Duration = Duration::from_secs(5);
 
-static OBJECTS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(support::all_good);
+static OBJECTS: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(crate::support::all_good);
 
 /// A change to a file; places and lengths count modulo the file's size.
 #[derive(Debug, Clone)]

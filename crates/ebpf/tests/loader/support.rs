@@ -1,7 +1,5 @@
 //! What the tests share: where objects are, and how to build them again.
 
-#![allow(dead_code, reason = "no test uses all of it")]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
