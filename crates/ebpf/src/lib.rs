@@ -6,13 +6,23 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`loader`] | from an object file to an [`Object`] |
+//! | [`embedded`] | the schedulers that are built in |
+//! | [`btf`] | type information: what objects bring, and what the model is |
+//! | [`model`] | the kernel's structures and functions that schedulers may use |
 //! | [`insn`] | one instruction of RFC 9669 |
 //! | [`object`] | [`Object`]: what the loader hands to the machine |
 
 #![forbid(unsafe_code)]
 
+pub mod btf;
+mod bytes;
+pub mod embedded;
 pub mod insn;
+pub mod loader;
+pub mod model;
 pub mod object;
 
 pub use insn::Insn;
+pub use loader::{LoadError, LoadFault};
 pub use object::Object;
