@@ -92,6 +92,7 @@ fn jump(insn: &Insn) -> Option<String> {
         JA => return Some(format!("goto {:+}", insn.off)),
         JCOND => return Some(format!("may_goto {:+}", insn.off)),
         EXIT => return Some("exit".to_owned()),
+        CALL if insn.code & X != 0 => return Some(format!("callx r{}", insn.dst)),
         CALL => return Some(call(insn)),
         _ => return None,
     };

@@ -31,11 +31,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.kind)
-    }
-}
+impl std::error::Error for Fault {}
 
 /// The reasons for which the machine ends a run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

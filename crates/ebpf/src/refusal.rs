@@ -11,7 +11,6 @@ pub struct Refusal {
     /// Where it was found.
     pub place: Place,
     /// What is wrong there.
-    #[source]
     pub problem: Problem,
 }
 

@@ -157,6 +157,3 @@ impl Machine {
         execution.run(start)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -132,7 +132,12 @@ fn check_sizes(spec: &MapSpec) -> Result<(), Problem> {
             );
         }
         MapKind::Hash | MapKind::LruHash => {
-            size("key_size", key, (1..=MAX_KEY).contains(&key), "from 1 to 512")?;
+            size(
+                "key_size",
+                key,
+                (1..=MAX_KEY).contains(&key),
+                "from 1 to 512",
+            )?;
         }
     }
     size("max_entries", entries, entries > 0, "at least 1")?;

@@ -116,6 +116,3 @@ fn check_bounds(unit: &Unit<'_>) -> Result<(), Refusal> {
         None => Ok(()),
     }
 }
-
-#[cfg(test)]
-mod tests;
