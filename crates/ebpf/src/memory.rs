@@ -118,8 +118,7 @@ impl ProgramMemory<'_> {
         if handle(address) == CONTEXT {
             return self.context.get(offset..);
         }
-        let map = handle(address).wrapping_sub(VALUES) as usize;
-        self.maps.get(map)?.value_from(address as u32)
+        value(self.maps, address)
     }
 
     #[inline(always)]
@@ -132,9 +131,7 @@ impl ProgramMemory<'_> {
         if handle(address) == CONTEXT && self.context_writable {
             return self.context.get_mut(offset..)?.get_mut(..length);
         }
-        let map = handle(address).wrapping_sub(VALUES) as usize;
-        let value = self.maps.get_mut(map)?.value_from_mut(address as u32)?;
-        value.get_mut(..length)
+        value_mut(self.maps, address)?.get_mut(..length)
     }
 
     /// Name and length of the object that has `handle`, and where it starts for an access at `offset`.
@@ -164,6 +161,21 @@ impl ProgramMemory<'_> {
             })
         }
     }
+}
+
+/// What there is of a map's value from `address` on. The way there is longer than a call: out of line,
+/// the loop over the instructions stays small.
+#[inline(never)]
+fn value(maps: &Maps, address: u64) -> Option<&[u8]> {
+    let number = handle(address).wrapping_sub(VALUES) as usize;
+    maps.get(number)?.value_from(address as u32)
+}
+
+/// The same, if the program may write there.
+#[inline(never)]
+fn value_mut(maps: &mut Maps, address: u64) -> Option<&mut [u8]> {
+    let number = handle(address).wrapping_sub(VALUES) as usize;
+    maps.get_mut(number)?.value_from_mut(address as u32)
 }
 
 /// All memory: the program's and the kernel's.

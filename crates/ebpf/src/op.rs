@@ -25,6 +25,14 @@ pub(crate) struct Op {
     pub(crate) imm: u64,
 }
 
+impl Op {
+    /// Where a jump or local call leads to, seen from the instruction after it.
+    #[inline(always)]
+    pub(crate) fn target(&self, next: usize) -> usize {
+        next.wrapping_add_signed(self.off as isize)
+    }
+}
+
 /// What an instruction does. 64-bit operations end in 64, 32-bit ones in 32; loads and stores in
 /// their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -95,15 +95,14 @@ impl<'a, K: Kernel> Execution<'a, K> {
 
     /// The loop. `a` and `b` are the operands as [`Op`] has them.
     fn steps(&mut self, start: usize) -> Result<u64, Stop> {
-        let program = self.program;
+        let ops = self.program.ops.as_slice();
         let mut fuel = self.fuel;
         let mut pc = start;
         loop {
             self.pc = pc;
-            let op = program.ops.get(pc).ok_or(Stop::NoCode)?;
+            let op = ops.get(pc).ok_or(Stop::NoCode)?;
             fuel = fuel.checked_sub(1).ok_or(Stop::Fuel)?;
             pc += 1;
-            let target = pc.wrapping_add_signed(op.off as isize);
             let dst = usize::from(op.dst) % self.registers.len();
             let a = self.registers[dst];
             let b = self.register(op.src).wrapping_add(op.imm);
@@ -130,12 +129,12 @@ impl<'a, K: Kernel> Execution<'a, K> {
                     self.registers[dst] = b;
                     pc += 1;
                 }
-                Kind::Jump => pc = target,
-                Kind::MayGoto if fuel < self.budget / 2 => pc = target,
+                Kind::Jump => pc = op.target(pc),
+                Kind::MayGoto if fuel < self.budget / 2 => pc = op.target(pc),
                 Kind::MayGoto => {}
                 Kind::CallLocal => {
                     self.leave_for_callee(pc)?;
-                    pc = target;
+                    pc = op.target(pc);
                 }
                 Kind::CallHelper | Kind::CallKfunc => {
                     self.fuel = fuel;
@@ -154,7 +153,7 @@ impl<'a, K: Kernel> Execution<'a, K> {
                 Kind::Hole => return Err(Stop::NoCode),
                 kind => match arithmetic(kind, a, b) {
                     Some(value) => self.registers[dst] = value,
-                    None if taken(kind, a, b) => pc = target,
+                    None if taken(kind, a, b) => pc = op.target(pc),
                     None => {}
                 },
             }

@@ -86,8 +86,7 @@ impl Walk<'_> {
             }
             let after = self.after(pc, before)?;
             if op.kind.jumps() {
-                let target = pc as i64 + 1 + i64::from(op.off);
-                self.reach(target as usize, after, &mut pending);
+                self.reach(op.target(pc + 1), after, &mut pending);
             }
             if op.kind.falls_through() {
                 let width = if op.kind == Kind::MovWide { 2 } else { 1 };
