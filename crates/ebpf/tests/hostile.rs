@@ -109,7 +109,7 @@ fn maps() -> impl Strategy<Value = Vec<MapSpec>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn any_bytes(code in vec(any_insn(), 0..40)) {

@@ -150,11 +150,11 @@ fn a_fault_tells_everything() {
 fn fuel_is_counted_in_instructions() {
     let code = [&wide(0, 7)[..], &[mov(1, 1), EXIT_NOW]].concat();
     let mut bench = Bench::of(&code, &[]);
-    assert_eq!(bench.call(&[], 3), Ok(Finished { value: 7, fuel: 3 }));
-    let fault = bench.call(&[], 2).unwrap_err();
+    assert_eq!(bench.call(&[], 4), Ok(Finished { value: 7, fuel: 4 }));
+    let fault = bench.call(&[], 3).unwrap_err();
     assert_eq!(
         (fault.kind, fault.pc),
-        (FaultKind::FuelExhausted { fuel: 2 }, 3)
+        (FaultKind::FuelExhausted { fuel: 3 }, 3)
     );
     let endless = [insn(JMP | JA, 0, 0, -1, 0)];
     tells(

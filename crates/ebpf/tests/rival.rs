@@ -107,7 +107,7 @@ fn program() -> impl Strategy<Value = Vec<Insn>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
     fn gives_the_same_answer(code in program(), memory in vec(any::<u8>(), MEMORY)) {

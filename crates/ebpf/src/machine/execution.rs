@@ -48,8 +48,10 @@ pub(super) struct Execution<'a, K> {
     depth: usize,
     /// What there was at first.
     budget: u64,
-    /// What is left, as of the last call.
+    /// What is left of it, as of `settled`.
     fuel: u64,
+    /// The instruction up to which fuel is taken: from there on, all up to `pc` ran in a row.
+    settled: usize,
     /// The instruction that runs.
     pc: usize,
 }
@@ -70,6 +72,7 @@ impl<'a, K: Kernel> Execution<'a, K> {
             depth: 0,
             budget: fuel,
             fuel,
+            settled: 0,
             pc: 0,
         };
         execution.enter();
@@ -96,12 +99,11 @@ impl<'a, K: Kernel> Execution<'a, K> {
     /// The loop. `a` and `b` are the operands as [`Op`] has them.
     fn steps(&mut self, start: usize) -> Result<u64, Stop> {
         let ops = self.program.ops.as_slice();
-        let mut fuel = self.fuel;
+        self.settled = start;
         let mut pc = start;
         loop {
             self.pc = pc;
             let op = ops.get(pc).ok_or(Stop::NoCode)?;
-            fuel = fuel.checked_sub(1).ok_or(Stop::Fuel)?;
             pc += 1;
             let dst = usize::from(op.dst) % self.registers.len();
             let a = self.registers[dst];
@@ -129,35 +131,46 @@ impl<'a, K: Kernel> Execution<'a, K> {
                     self.registers[dst] = b;
                     pc += 1;
                 }
-                Kind::Jump => pc = op.target(pc),
-                Kind::MayGoto if fuel < self.budget / 2 => pc = op.target(pc),
-                Kind::MayGoto => {}
+                Kind::Jump => pc = self.turn(pc, op.target(pc))?,
+                Kind::MayGoto => {
+                    pc = self.turn(pc, pc)?;
+                    if self.fuel < self.budget / 2 {
+                        pc = self.turn(pc, op.target(pc))?;
+                    }
+                }
                 Kind::CallLocal => {
                     self.leave_for_callee(pc)?;
-                    pc = op.target(pc);
+                    pc = self.turn(pc, op.target(pc))?;
                 }
                 Kind::CallHelper | Kind::CallKfunc => {
-                    self.fuel = fuel;
-                    self.spend(CALL_COST)?;
+                    pc = self.turn(pc, pc)?;
                     self.registers[0] = self.call(op)?;
-                    fuel = self.fuel;
                 }
                 Kind::Poisoned => return Err(Stop::Poisoned),
                 Kind::Exit => match self.return_to_caller() {
-                    Some(caller) => pc = caller,
+                    Some(caller) => pc = self.turn(pc, caller)?,
                     None => {
-                        self.fuel = fuel;
+                        self.turn(pc, pc)?;
                         return Ok(self.registers[0]);
                     }
                 },
                 Kind::Hole => return Err(Stop::NoCode),
                 kind => match arithmetic(kind, a, b) {
                     Some(value) => self.registers[dst] = value,
-                    None if taken(kind, a, b) => pc = op.target(pc),
+                    None if taken(kind, a, b) => pc = self.turn(pc, op.target(pc))?,
                     None => {}
                 },
             }
         }
+    }
+
+    /// Goes on at `target` instead of `next`, and takes the fuel for what ran in a row up to here: a
+    /// counter that every instruction touched would take as long as all else that it does.
+    #[inline(always)]
+    fn turn(&mut self, next: usize, target: usize) -> Result<usize, Stop> {
+        self.spend(next.wrapping_sub(self.settled) as u64)?;
+        self.settled = target;
+        Ok(target)
     }
 
     #[inline(always)]
@@ -240,6 +253,7 @@ impl<'a, K: Kernel> Execution<'a, K> {
     /// Calls a helper or kfunc; the answer is r0.
     #[inline(never)]
     fn call(&mut self, op: &Op) -> Result<u64, Stop> {
+        self.spend(CALL_COST)?;
         if op.kind == Kind::CallHelper {
             return self.helper(op.imm as i32);
         }
@@ -251,6 +265,7 @@ impl<'a, K: Kernel> Execution<'a, K> {
     }
 
     /// Takes fuel for more than an instruction.
+    #[inline(always)]
     pub(super) fn spend(&mut self, fuel: u64) -> Result<(), Stop> {
         self.fuel = self.fuel.checked_sub(fuel).ok_or(Stop::Fuel)?;
         Ok(())

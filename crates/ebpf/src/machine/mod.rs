@@ -19,9 +19,11 @@
 //!
 //! # Metering
 //!
-//! Fuel is counted in instructions; one of 64-bit immediate counts once. A call of a helper or kfunc
-//! takes [`CALL_COST`] more, and as much again as [`BYTES_PER_UNIT`] says for the bytes that it moves, so
-//! that the time a budget buys is bounded whatever it is spent on.
+//! Fuel is counted in instructions, a 64-bit immediate as the two slots that it takes. It is settled
+//! wherever a run does not simply go on with the next instruction: at jumps that are taken, calls and
+//! exits; so a run ends there, and between two of them no more than the program is long can pass. A
+//! call of a helper or kfunc takes [`CALL_COST`] more, and a unit for each [`BYTES_PER_UNIT`] bytes that
+//! it moves, so that the time a budget buys is bounded whatever it is spent on.
 
 mod alu;
 mod execution;

@@ -6,6 +6,7 @@ mod crash;
 mod emulator;
 mod failover;
 mod fair;
+mod machine;
 mod newcomer;
 mod outage;
 mod pings;
@@ -104,6 +105,11 @@ pub(super) const ALL: &[Figure] = &[
         name: "simulation",
         shows: "10,000 simulated networks with cuts, losses and odd programs: nothing lost, nothing stuck",
         measure: simulation::measure,
+    },
+    Figure {
+        name: "machine",
+        shows: "the eBPF machine is not slower than rbpf's interpreter on the same programs",
+        measure: machine::measure,
     },
     Figure {
         name: "emulator",
