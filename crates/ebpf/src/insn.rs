@@ -27,4 +27,12 @@ impl Insn {
             imm: i32::from_le_bytes([imm0, imm1, imm2, imm3]),
         }
     }
+
+    /// The same form again.
+    pub fn to_le_bytes(self) -> [u8; 8] {
+        let [off0, off1] = self.off.to_le_bytes();
+        let [imm0, imm1, imm2, imm3] = self.imm.to_le_bytes();
+        let registers = self.dst & 0x0f | self.src << 4;
+        [self.code, registers, off0, off1, imm0, imm1, imm2, imm3]
+    }
 }

@@ -91,6 +91,8 @@ pub struct MapSpec {
     pub max_entries: u32,
     /// Whether the program may write to it (`.rodata` is read-only).
     pub writable: bool,
+    /// Whether it is declared to be filled by the user (libbpf's pinning by name).
+    pub settable: bool,
     /// First content of a section's single value; empty: zeroes.
     pub initial: Vec<u8>,
 }

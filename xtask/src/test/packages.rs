@@ -56,6 +56,11 @@ const WANTED: &[Wanted] = &[
         purpose: "reads our rules back",
     },
     Wanted {
+        program: "bpftool",
+        package: "bpftool",
+        purpose: "gives a second opinion on BPF objects",
+    },
+    Wanted {
         program: "setpriv",
         package: "util-linux",
         purpose: "becomes an ordinary user",

@@ -6,6 +6,7 @@ mod lab;
 mod output;
 mod places;
 mod router;
+mod sched;
 mod server;
 mod status;
 mod worker;
@@ -38,6 +39,9 @@ enum Command {
     /// The server: at the far end, with a public address.
     #[command(subcommand)]
     Server(server::ServerCommand),
+    /// Packet schedulers.
+    #[command(subcommand)]
+    Sched(sched::SchedCommand),
     /// A whole Guywire on this machine: client, router, emulated links, server, Internet.
     Lab(lab::LabCommand),
     /// The data worker; a supervisor starts it.
@@ -52,6 +56,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match cli.command {
         Command::Router(command) => command.run(),
         Command::Server(command) => command.run(),
+        Command::Sched(command) => command.run(),
         Command::Lab(command) => command.run(),
         Command::Worker => worker::run(),
     };

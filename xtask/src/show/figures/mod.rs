@@ -8,6 +8,7 @@ mod emulator;
 mod failover;
 mod fair;
 mod links;
+mod machine;
 mod newcomer;
 mod outage;
 mod pings;
@@ -128,6 +129,11 @@ pub(super) const ALL: &[Figure] = &[
         name: "simulation",
         shows: "10,000 simulated networks with cuts, losses and odd programs: nothing lost, nothing stuck",
         measure: simulation::measure,
+    },
+    Figure {
+        name: "machine",
+        shows: "the eBPF machine is not slower than rbpf's interpreter on the same programs",
+        measure: machine::measure,
     },
     Figure {
         name: "emulator",

@@ -1,0 +1,96 @@
+//! `guywire sched ...`.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::Subcommand;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use guywire_ebpf::kernel::Bare;
+use guywire_ebpf::{Insn, Machine, Program};
+
+use super::output::print;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SchedCommand {
+    /// Run raw eBPF instructions, so that a conformance suite can drive the machine.
+    ///
+    /// Instructions are read from standard input as hexadecimal bytes; r0 is printed as a hexadecimal
+    /// number. Blanks do not count. A program that is refused or faults is an error.
+    ExecRaw {
+        /// Memory as hexadecimal bytes: the program finds its address in r1, its length in r2.
+        #[arg(default_value = "")]
+        memory: String,
+        /// Instructions that it may take.
+        #[arg(long, default_value_t = 100_000)]
+        fuel: u64,
+    },
+}
+
+impl SchedCommand {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::ExecRaw { memory, fuel } => {
+                let mut code = String::new();
+                std::io::stdin()
+                    .read_to_string(&mut code)
+                    .context("cannot read the instructions from standard input")?;
+                print(&format!("{:x}\n", exec_raw(&code, &memory, fuel)?))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+/// Runs `code` on `memory`, both hexadecimal, and tells r0.
+fn exec_raw(code: &str, memory: &str, fuel: u64) -> anyhow::Result<u64> {
+    let bytes = bytes(code).context("the instructions on standard input")?;
+    let (slots, rest) = bytes.as_chunks::<8>();
+    if !rest.is_empty() {
+        let length = bytes.len();
+        return Err(anyhow!(
+            "{length} bytes are no instructions: each has 8 bytes"
+        ));
+    }
+    let code: Vec<Insn> = slots.iter().copied().map(Insn::from_le_bytes).collect();
+    let mut memory = self::bytes(memory).context("the memory")?;
+    let program = Arc::new(Program::raw(&code)?);
+    let finished = Machine::new(program).run_raw(&mut memory, &mut Bare, fuel)?;
+    Ok(finished.value)
+}
+
+/// Reads hexadecimal bytes, blanks or not.
+fn bytes(text: &str) -> anyhow::Result<Vec<u8>> {
+    let digits: String = text.split_whitespace().collect();
+    HEXLOWER_PERMISSIVE
+        .decode(digits.as_bytes())
+        .map_err(|error| anyhow!("these are no hexadecimal bytes: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_on_its_memory() {
+        // r0 = *(u8 *)(r1 + 1); r0 += r2; exit
+        let code = "71 10 01 00 00 00 00 00  0f 20 00 00 00 00 00 00\n95 00 00 00 00 00 00 00";
+        assert_eq!(exec_raw(code, "10 aB", 10).unwrap(), 0xad);
+        let fault = exec_raw(code, "10", 10).unwrap_err().to_string();
+        assert!(
+            fault.contains("byte 1 of the context, which has 1"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let refused = exec_raw("bf 70 00 00 00 00 00 00", "", 10).unwrap_err();
+        assert!(refused.to_string().contains("`r0 = r7`"), "{refused}");
+        let cut = exec_raw("95 00", "", 10).unwrap_err();
+        assert!(cut.to_string().contains("2 bytes"), "{cut}");
+        let garbage = format!("{:#}", exec_raw("x", "", 10).unwrap_err());
+        assert!(garbage.contains("standard input"), "{garbage}");
+    }
+}
