@@ -123,7 +123,7 @@ enum Second {
 
 impl Input {
     fn object(&self) -> Object {
-        let mut code = prologue();
+        let mut code = prologue(!self.maps.is_empty());
         for step in self.steps.iter().take(LONGEST) {
             step.write(&mut code);
         }
@@ -193,9 +193,10 @@ impl Map {
     }
 }
 
-/// r6 and r7 are the objects, r8 the stack, r9 and r1 a map, the rest numbers.
-fn prologue() -> Vec<Insn> {
-    vec![
+/// r6 and r7 are the objects, r8 is the stack, r1 to r3 are a map with key and value, if there is a map;
+/// the rest are numbers.
+fn prologue(map: bool) -> Vec<Insn> {
+    let mut code = vec![
         insn(LDX | MEM | DW, 6, 1, 0, 0),
         insn(LDX | MEM | DW, 7, 1, 8, 0),
         insn(ALU64 | MOV | X, 8, 10, 0, 0),
@@ -205,8 +206,12 @@ fn prologue() -> Vec<Insn> {
         insn(ALU64 | MOV, 4, 0, 0, 1),
         insn(ALU64 | MOV, 5, 0, 0, 8),
         insn(ALU64 | MOV, 0, 0, 0, 0),
-        insn(ALU64 | MOV | X, 9, 1, 0, 0),
-    ]
+    ];
+    if map {
+        code.extend([insn(LDDW, 1, 1, 0, 0), insn(0, 0, 0, 0, 0)]);
+    }
+    code.push(insn(ALU64 | MOV | X, 9, 1, 0, 0));
+    code
 }
 
 fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
@@ -230,6 +235,23 @@ impl Second {
     }
 }
 
+fn arithmetic(operation: u8, wide: bool, signed: bool, dst: u8, second: &Second) -> Insn {
+    let class = if wide { ALU64 } else { ALU };
+    let operation = (operation % 14) << 4;
+    let off = match operation {
+        DIV | MOD => signed.into(),
+        MOV if signed => 8 << (dst % 3),
+        _ => 0,
+    };
+    let mut made = second.with(class | operation, dst % 10, off);
+    match operation {
+        END => (made.src, made.imm) = (0, 16 << (dst % 3)),
+        NEG => made = insn(class | NEG, dst % 10, 0, 0, 0),
+        _ => {}
+    }
+    made
+}
+
 impl Step {
     fn write(&self, code: &mut Vec<Insn>) {
         let size = |size: u8| size << 3 & SIZE;
@@ -241,20 +263,7 @@ impl Step {
                 dst,
                 ref second,
             } => {
-                let class = if wide { ALU64 } else { ALU };
-                let operation = (operation % 14) << 4;
-                let off = match operation {
-                    DIV | MOD => signed.into(),
-                    MOV if signed => 8 << (dst % 3),
-                    _ => 0,
-                };
-                let mut made = second.with(class | operation, dst % 10, off);
-                match operation {
-                    END => (made.src, made.imm) = (0, 16 << (dst % 3)),
-                    NEG => made = insn(class | NEG, dst % 10, 0, 0, 0),
-                    _ => {}
-                }
-                code.push(made);
+                code.push(arithmetic(operation, wide, signed, dst, second));
             }
             Self::Jump {
                 operation,

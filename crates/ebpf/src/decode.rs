@@ -3,6 +3,7 @@
 
 use crate::Insn;
 use crate::helpers;
+use crate::kernel::Kfunc;
 use crate::memory;
 use crate::object::{MapKind, MapSpec, POISON};
 use crate::op::{Kind, Op, R10, ZERO};
@@ -13,8 +14,10 @@ use crate::refusal::Problem;
 pub(crate) struct References<'a> {
     /// The object's maps.
     pub(crate) maps: &'a [MapSpec],
-    /// For each kfunc of the object its number in the kernel's table.
-    pub(crate) kfuncs: &'a [usize],
+    /// Names of the object's kfuncs.
+    pub(crate) kfuncs: &'a [String],
+    /// The kernel's kfuncs.
+    pub(crate) known: &'a [Kfunc],
     /// How many reasons for poison there are.
     pub(crate) poison: usize,
 }
@@ -227,10 +230,12 @@ fn call(insn: &Insn, refs: &References<'_>) -> Result<Op, Problem> {
         }
         1 => (Kind::CallLocal, number, 0),
         2 => {
-            let kfunc = usize::try_from(number).ok();
-            let kfunc = kfunc.and_then(|number| refs.kfuncs.get(number));
-            let kfunc = kfunc.ok_or(Problem::NoSuchKfunc { number })?;
-            (Kind::CallKfunc, 0, *kfunc as u64)
+            let name = usize::try_from(number).ok();
+            let name = name.and_then(|number| refs.kfuncs.get(number));
+            let name = name.ok_or(Problem::NoSuchKfunc { number })?;
+            let kfunc = refs.known.iter().position(|kfunc| kfunc.name == name);
+            let kfunc = kfunc.ok_or_else(|| Problem::UnknownKfunc { name: name.clone() })?;
+            (Kind::CallKfunc, 0, kfunc as u64)
         }
         _ => {
             return Err(Problem::UnusedField {

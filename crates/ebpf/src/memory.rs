@@ -154,9 +154,11 @@ impl ProgramMemory<'_> {
             extent(format!("map `{}` itself", map.spec().name), 0)
         } else {
             let map = self.maps.get(values)?;
+            let start = map.slot_start(offset);
+            map.value_from(start)?;
             Some(Extent {
                 name: format!("a value of map `{}`", map.spec().name),
-                start: i64::from(map.slot_start(offset)),
+                start: start.into(),
                 length: map.spec().value_size as usize,
             })
         }
@@ -226,16 +228,14 @@ impl<K: Kernel> Memory<'_, K> {
         if handle == 0 && offset < 0x1_0000 {
             return Near::Null;
         }
-        // An access that begins before its object has the handle below it.
-        let here = self
-            .extent(handle, offset)
-            .map(|extent| (extent, i64::from(offset)));
-        let above = || {
-            let extent = self.extent(handle.wrapping_add(1), 0)?;
-            let before = i64::from(offset) - (1 << 32);
-            (before > -0x1_0000).then_some((extent, before))
+        // What begins before its object has the handle below it.
+        let before = i64::from(offset) - (1 << 32);
+        let found = if before > -0x1_0000 {
+            (self.extent(handle.wrapping_add(1), 0), before)
+        } else {
+            (self.extent(handle, offset), offset.into())
         };
-        let Some((extent, offset)) = here.or_else(above) else {
+        let (Some(extent), offset) = found else {
             return Near::Nothing;
         };
         let offset = offset - extent.start;

@@ -9,7 +9,7 @@ use crate::maps;
 use crate::object::{Callbacks, Function, MapSpec, Object};
 use crate::op::Op;
 use crate::opcode::{CALL, JMP};
-use crate::refusal::{Place, Problem, Refusal};
+use crate::refusal::{Place, Refusal};
 use crate::verify::{self, Entry, Unit};
 
 /// What a callback finds in its registers: r1, the context.
@@ -49,19 +49,12 @@ impl Program {
                 returns,
             })
             .collect();
-        let kfuncs = object.kfuncs.iter().map(|name| {
-            let number = K::KFUNCS.iter().position(|kfunc| kfunc.name == name);
-            number.ok_or_else(|| Refusal {
-                place: Place::Program,
-                problem: Problem::UnknownKfunc { name: name.clone() },
-            })
-        });
         let unit = Unit {
             code: &object.code,
             functions: &object.functions,
             entries: &entries,
             maps: &object.maps,
-            kfuncs: &kfuncs.collect::<Result<Vec<_>, _>>()?,
+            kfuncs: &object.kfuncs,
             known: K::KFUNCS,
             poison: object.poison.len(),
         };

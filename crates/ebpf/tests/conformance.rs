@@ -399,7 +399,8 @@ fn atomic_operations() {
     const OLD: u64 = 0x1111_2222_ffff_fff0;
     const ARG: u64 = 0x0101_0101_0000_0033;
     const UPPER: u64 = 0x1111_2222_0000_0000;
-    let simple: [(u8, fn(u64, u64) -> u64); 4] = [
+    type Compute = fn(u64, u64) -> u64;
+    let simple: [(u8, Compute); 4] = [
         (ADD, u64::wrapping_add),
         (OR, |a, b| a | b),
         (AND, |a, b| a & b),

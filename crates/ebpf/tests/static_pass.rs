@@ -218,8 +218,8 @@ fn kfuncs_are_known_with_what_they_read_and_return() {
         ..object(code)
     };
     loaded(
-        &with(&["sing"], &[ZERO_R0, EXIT_NOW]),
-        "kfunc `sing` is not modelled",
+        &with(&["ask", "sing"], &[call(2, 1), EXIT_NOW]),
+        "instruction 0 (`call kfunc#1`): kfunc `sing` is not modelled",
     );
     let asks = [call(2, 0), EXIT_NOW];
     loaded(&with(&["ask"], &asks), "accepted");
@@ -273,8 +273,8 @@ fn only_decisions_return_something() {
 
 #[test]
 fn references_to_maps_are_checked() {
-    let with = |src, imm, second, maps: &[MapSpec]| Object {
-        maps: maps.to_vec(),
+    let with = |src, imm, second, map: &MapSpec| Object {
+        maps: vec![map.clone()],
         ..object(&[
             insn(LDDW, 0, src, 0, imm),
             insn(0, 0, 0, 0, second),
@@ -283,26 +283,20 @@ fn references_to_maps_are_checked() {
     };
     let section = map(MapKind::Array, 4, 8, 1);
     let two = map(MapKind::Array, 4, 8, 2);
-    loaded(&with(1, 0, 0, &[section.clone()]), "accepted");
+    loaded(&with(1, 0, 0, &section), "accepted");
+    loaded(&with(1, 1, 0, &section), "there is no map number 1");
+    loaded(&with(1, -1, 0, &section), "there is no map number -1");
     loaded(
-        &with(1, 1, 0, &[section.clone()]),
-        "there is no map number 1",
-    );
-    loaded(
-        &with(1, -1, 0, &[section.clone()]),
-        "there is no map number -1",
-    );
-    loaded(
-        &with(1, 0, 1, &[section.clone()]),
+        &with(1, 0, 1, &section),
         "unused field imm of the second slot",
     );
-    loaded(&with(2, 0, 7, &[section.clone()]), "accepted");
+    loaded(&with(2, 0, 7, &section), "accepted");
     loaded(
-        &with(2, 0, 8, &[section.clone()]),
+        &with(2, 0, 8, &section),
         "has no single value with a byte 8",
     );
-    loaded(&with(2, 0, 0, &[two]), "has no single value");
-    loaded(&with(6, 0, 0, &[section]), "unused field src");
+    loaded(&with(2, 0, 0, &two), "has no single value");
+    loaded(&with(6, 0, 0, &section), "unused field src");
 }
 
 #[test]

@@ -8,8 +8,8 @@
 //!
 //! - Memory is little-endian, and an access need not be aligned.
 //! - Shift amounts are masked, immediate ones too (the kernel's verifier refuses those).
-//! - Every function has a zeroed frame of [`FRAME`](crate::memory::FRAME) bytes, and calls nest
-//!   [`FRAMES`](crate::memory::FRAMES) deep; the kernel lets all frames share that many bytes.
+//! - Every function has a zeroed frame of [`FRAME`] bytes, and calls nest [`FRAMES`] deep; the kernel
+//!   lets all frames share that many bytes.
 //!
 //! # An extension: `may_goto`
 //!

@@ -1,7 +1,4 @@
 //! The maps of a program: bounded when it is checked, with values that keep their address.
-//!
-//! - [`Map`]: one map, as programs and people use it.
-//! - [`table`]: which key has which slot.
 
 mod table;
 

@@ -43,8 +43,8 @@ pub(crate) struct Unit<'a> {
     pub(crate) functions: &'a [Function],
     pub(crate) entries: &'a [Entry],
     pub(crate) maps: &'a [MapSpec],
-    /// For each kfunc of the object its number in `known`.
-    pub(crate) kfuncs: &'a [usize],
+    /// Names of the object's kfuncs.
+    pub(crate) kfuncs: &'a [String],
     /// The kernel's kfuncs.
     pub(crate) known: &'a [Kfunc],
     /// How many reasons for poison there are.
@@ -64,6 +64,7 @@ impl Unit<'_> {
         References {
             maps: self.maps,
             kfuncs: self.kfuncs,
+            known: self.known,
             poison: self.poison,
         }
     }
