@@ -76,6 +76,12 @@ impl World<'_> {
             Event::Close(id) => self.close(side, id),
             Event::Path { path, state } => self.note_path(side, path, state),
             Event::SchedulerResult { .. } => {}
+            Event::Ejected(incident) => self.ejected.push(Ejected {
+                end: ENDS[side],
+                at: self.elapsed(),
+                reason: incident.offence.reason,
+                text: incident.offence.text,
+            }),
             Event::Ended(reason) => self.session_ended(side, reason)?,
             other => self.program_event(side, other)?,
         }
