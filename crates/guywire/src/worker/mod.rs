@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use guywire_control::worker::{ToWorker, WorkerEnd, WorkerStatus, descriptor};
-use guywire_ebpf::embedded::EMBEDDED;
 use guywire_ebpf::scheduler::{Bpf, Settings};
 use guywire_flow::PathReport;
 use guywire_sched::Factory;
@@ -163,9 +162,7 @@ fn find_scheduler(name: &str) -> Option<Factory> {
 
 fn scheduler(name: &str) -> anyhow::Result<Factory> {
     find_scheduler(name).with_context(|| {
-        let native = guywire_sched::NATIVE.iter().map(|native| native.name);
-        let embedded = EMBEDDED.iter().map(|embedded| embedded.name);
-        let known: Vec<&str> = native.chain(embedded).collect();
+        let known: Vec<&str> = guywire_control::config::schedulers().collect();
         format!(
             "there is no scheduler {name:?}; there are {}",
             known.join(", ")

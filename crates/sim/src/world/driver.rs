@@ -9,7 +9,7 @@ use guywire_flow::{Event, Outgoing, SubflowId, Time, record};
 use super::links::Packet;
 use super::{ENDS, Errand, World};
 use crate::network::{ROUTER, SERVER};
-use crate::oracle::Trouble;
+use crate::oracle::{Ejected, Trouble};
 use crate::tcp::{Acknowledgement, Congestion, MSS, Receiver, SMALL_MSS, Sender};
 
 /// The kernel's figures are not read more often than this, and while data is in flight not less often
