@@ -86,7 +86,9 @@ impl End {
             side,
             memory: MEMORY,
             max_flows: MAX_FLOWS,
-            scheduler: &guywire_sched::NATIVE[0],
+            scheduler: guywire_sched::Factory::default(),
+            catalogue: guywire_sched::factory::natives(),
+            limits: Default::default(),
         });
         let now = Time::ZERO + Duration::from_secs(1);
         session.set_peer(MEMORY, MAX_FLOWS);

@@ -17,6 +17,7 @@
 //! | [`program`], [`refusal`] | [`Program`]: what passed the static pass; [`Refusal`]: what did not, and why |
 //! | [`machine`], [`fault`] | [`Machine`]: runs programs; [`Fault`]: why it ended a run |
 //! | [`memory`], [`maps`] | what programs can address |
+//! | [`scheduler`] | [`Bpf`](scheduler::Bpf): an object as a scheduler of flows |
 //! | [`helpers`], [`kernel`] | what programs can call; [`Kernel`]: what stands behind it |
 
 #![forbid(unsafe_code)]
@@ -40,6 +41,7 @@ mod op;
 pub mod opcode;
 pub mod program;
 pub mod refusal;
+pub mod scheduler;
 mod verify;
 
 pub use fault::{Fault, FaultKind};

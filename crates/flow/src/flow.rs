@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use guywire_sched::guard::Watch;
 use guywire_sched::{Scheduler, SubflowId, Time};
 
 use crate::recv::RecvHalf;
@@ -23,6 +24,8 @@ pub(crate) struct Flow {
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
     pub(crate) scheduler: Box<dyn Scheduler>,
+    /// Judges how long it waits for the scheduler.
+    pub(crate) watch: Watch,
     /// While the answer to OPEN is awaited: the subflows that carried it. Nothing of the flow may
     /// overtake it elsewhere.
     pub(crate) opening: Option<BTreeSet<SubflowId>>,
@@ -60,6 +63,7 @@ impl Flow {
             send: SendHalf::new(send_limit),
             recv: RecvHalf::new(window),
             scheduler,
+            watch: Watch::default(),
             opening: None,
             undecided: false,
             own: BTreeMap::new(),

@@ -54,5 +54,7 @@ pub use outgoing::Outgoing;
 pub use path::{PathAttributes, PathState};
 pub use reason::{FlowReason, SessionReason};
 pub use record::Destination;
-pub use session::{Config, Event, Gone, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side};
+pub use session::{
+    Config, Event, Gone, Incident, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side,
+};
 pub use subflow::SubflowInfo;

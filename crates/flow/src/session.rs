@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `records` | takes records that arrive |
 //! | `schedule` | asks the schedulers, cuts chunks, writes records |
+//! | `ejection` | which scheduler is in use, and what happens when the guard ejects it |
 //! | `acks` | acknowledges data, grants windows |
 //! | `paths` | judges paths, takes subflows in and out |
 //! | `lending` | gives busy flows subflows of their own |
@@ -18,7 +19,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use guywire_sched::{Native, SubflowId, Time};
+use guywire_sched::guard::Limits;
+use guywire_sched::{Catalogue, Factory, SubflowId, Time};
 use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
@@ -32,11 +34,16 @@ use crate::subflow::Subflow;
 use crate::timer::{Timer, Timers};
 
 mod acks;
+mod ejection;
 mod invariants;
 mod lending;
 mod paths;
 mod records;
 mod schedule;
+
+use ejection::InUse;
+pub use ejection::Incident;
+
 #[cfg(test)]
 mod tests;
 
@@ -62,7 +69,11 @@ pub struct Config {
     /// How many flows this end permits at once; fewer if `memory` is small.
     pub max_flows: u64,
     /// Schedules what this end sends.
-    pub scheduler: &'static Native,
+    pub scheduler: Factory,
+    /// What the router may choose for the server, by name.
+    pub catalogue: Catalogue,
+    /// What schedulers may do before they are ejected.
+    pub limits: Limits,
 }
 
 /// What a session has to tell its driver.
@@ -113,9 +124,11 @@ pub enum Event {
     SchedulerResult {
         /// The name asked for.
         name: String,
-        /// Whether new flows use it.
+        /// Whether its flows use it.
         accepted: bool,
     },
+    /// A scheduler misbehaved: all flows go on with `default`.
+    Ejected(Box<Incident>),
     /// The session is over; all its flows were reset.
     Ended(SessionReason),
 }
@@ -137,7 +150,7 @@ pub enum Read {
 }
 
 /// What is known of a path, for status.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathReport {
     /// The path.
     pub path: u8,
@@ -160,8 +173,8 @@ pub struct PathReport {
 /// The state machine of one end of a session.
 pub struct Session {
     config: Config,
-    /// What new flows are scheduled with; the router may choose it for both ends.
-    scheduler: &'static Native,
+    /// What flows are scheduled with; the router may choose it for both ends.
+    in_use: InUse,
     flows: BTreeMap<u64, Flow>,
     subflows: BTreeMap<SubflowId, Subflow>,
     paths: BTreeMap<u8, Path>,
@@ -194,7 +207,7 @@ impl Session {
     /// A session without subflows yet. What the other end permits is told by [`Session::set_peer`].
     pub fn new(config: Config) -> Session {
         Session {
-            scheduler: config.scheduler,
+            in_use: InUse::new(config.scheduler.clone(), config.limits),
             flows: BTreeMap::new(),
             subflows: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -251,9 +264,9 @@ impl Session {
         self.peer_share = share.min(self.send_budget.room(0));
     }
 
-    /// The name of the scheduler new flows get.
-    pub fn scheduler(&self) -> &'static str {
-        self.scheduler.name
+    /// The name of the scheduler in use.
+    pub fn scheduler(&self) -> &str {
+        self.in_use.name()
     }
 
     /// The next event.
@@ -272,6 +285,7 @@ impl Session {
             match timer {
                 Timer::Ack(flow) => self.ack_timeout(now, flow),
                 Timer::Head(flow) => self.head_timeout(now, flow),
+                Timer::Guard(flow) => self.guard_timeout(now, flow),
                 Timer::Path(path) => self.path_timeout(now, path),
                 Timer::Lending => self.lending_timeout(now),
                 Timer::NoPath => self.end(SessionReason::NoPath),
@@ -313,7 +327,7 @@ impl Session {
     fn new_flow(&mut self, now: Time, send_limit: u64) -> Flow {
         let growth = self.credit.first_helping();
         let window = self.credit.share() + growth;
-        Flow::new((self.scheduler.make)(), send_limit, window, growth, now)
+        Flow::new(self.in_use.instance(), send_limit, window, growth, now)
     }
 
     /// Server: the destination of a flow accepted.
@@ -499,6 +513,7 @@ impl Session {
         }
         self.timers.set(Timer::Ack(id), None);
         self.timers.set(Timer::Head(id), None);
+        self.timers.set(Timer::Guard(id), None);
         if let Queue::Parked(ticket) = flow.queue {
             self.parked.remove(&ticket);
         }

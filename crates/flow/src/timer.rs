@@ -11,6 +11,8 @@ pub(crate) enum Timer {
     Ack(u64),
     /// When the chunk a flow's receiver waits for is overdue.
     Head(u64),
+    /// When to judge how long a flow waits for its scheduler.
+    Guard(u64),
     /// When to ping a path, to call it stale, or to dial again.
     Path(u8),
     /// When to take lent subflows back from flows that are not busy any more.

@@ -9,18 +9,34 @@
 //! |---|---|
 //! | [`time`] | [`Time`], the session's clock |
 //! | [`view`] | [`FlowView`], [`SubflowView`], [`Marks`]: what a scheduler sees and answers |
-//! | [`default`], [`redundant`], [`roundrobin`] | the native schedulers, a file each |
+//! | [`default`], [`redundant`], [`roundrobin`], [`first`], [`backup`], [`burst`], [`minrtt`], [`weighted`] | the native schedulers, a file each |
+//! | [`factory`] | [`Factory`]: a scheduler, native or not, as it is chosen |
+//! | [`run`] | [`Run`]: what goes to the same subflows without another question |
+//! | [`reason`] | [`Reason`]: why a scheduler is not used any more |
+//! | [`guard`] | [`Guard`](guard::Guard): asks schedulers, and judges what they do |
 //!
 //! To write another one, copy [`roundrobin`] and add a row to [`NATIVE`].
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
+pub mod burst;
 pub mod default;
+pub mod factory;
+pub mod first;
+pub mod guard;
+pub mod minrtt;
+pub mod reason;
 pub mod redundant;
 pub mod roundrobin;
+pub mod run;
 pub mod time;
 pub mod view;
+pub mod weighted;
 
+pub use factory::{Catalogue, Factory, Maker};
+pub use reason::{Offence, Reason};
+pub use run::Run;
 pub use time::Time;
 pub use view::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView};
 
@@ -36,6 +52,21 @@ pub trait Scheduler: Send {
     fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
         self.get_send(flow, marks);
     }
+
+    /// What it did that it must not do, since this was asked last. Native code panics instead.
+    fn offence(&mut self) -> Option<Offence> {
+        None
+    }
+
+    /// The instructions it took since this was asked last. Native code is not metered.
+    fn spent(&mut self) -> u64 {
+        0
+    }
+
+    /// What it printed last, a line each.
+    fn log(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// A native scheduler as people choose it.
@@ -48,7 +79,7 @@ pub struct Native {
     pub make: fn() -> Box<dyn Scheduler>,
 }
 
-/// Every native scheduler, in the order they are shown.
+/// Every native scheduler, in the order they are shown; `default` is the first.
 pub const NATIVE: &[Native] = &[
     Native {
         name: "default",
@@ -64,6 +95,31 @@ pub const NATIVE: &[Native] = &[
         name: "roundrobin",
         summary: "the links in turn, whatever their speed",
         make: || Box::new(roundrobin::RoundRobin::default()),
+    },
+    Native {
+        name: "first",
+        summary: "everything on the first link that is up",
+        make: || Box::new(first::First),
+    },
+    Native {
+        name: "backup",
+        summary: "the first link that is no backup; a backup only where no other is left",
+        make: || Box::new(backup::Backup),
+    },
+    Native {
+        name: "burst",
+        summary: "the kernel's own: the link whose queue drains soonest, for 64 kB at a time",
+        make: || Box::new(burst::Burst::default()),
+    },
+    Native {
+        name: "minrtt",
+        summary: "the link with the shortest round trip that has room",
+        make: || Box::new(minrtt::MinRtt),
+    },
+    Native {
+        name: "weighted",
+        summary: "the links in turn, in proportion to what they deliver",
+        make: || Box::new(weighted::Weighted::default()),
     },
 ];
 

@@ -11,7 +11,7 @@ use crate::{FlowView, Marks, Scheduler};
 #[derive(Default)]
 pub struct RoundRobin {
     /// The path that had the last chunk; the search starts behind it.
-    last_path: u8,
+    last_path: Option<u8>,
 }
 
 impl Scheduler for RoundRobin {
@@ -19,11 +19,11 @@ impl Scheduler for RoundRobin {
         let start = flow
             .subflows
             .iter()
-            .position(|subflow| subflow.path > self.last_path)
+            .position(|subflow| Some(subflow.path) > self.last_path)
             .unwrap_or(0);
         let turn = (start..flow.subflows.len()).chain(0..start);
         if let Some(position) = turn.into_iter().find(|&at| flow.subflows[at].room > 0) {
-            self.last_path = flow.subflows[position].path;
+            self.last_path = Some(flow.subflows[position].path);
             marks.mark(position);
         }
     }

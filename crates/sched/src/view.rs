@@ -50,6 +50,14 @@ pub struct SubflowView {
     pub queued: u64,
     /// Bytes the subflow takes at once without a queue of our making; 0 when full.
     pub room: u64,
+    /// Bytes of a segment (`tcpi_snd_mss`).
+    pub mss: u32,
+    /// Segments in flight (`tcpi_unacked`).
+    pub unacked: u32,
+    /// Segments that arrived (`tcpi_delivered`).
+    pub delivered: u64,
+    /// Bytes given to the subflow since it began, those it owes included.
+    pub given: u64,
     /// To be used only when nothing else is left.
     pub backup: bool,
     /// Data on its path is overdue. Shown only when every subflow is.
@@ -57,6 +65,13 @@ pub struct SubflowView {
 }
 
 impl SubflowView {
+    /// Bytes that the subflow was given and the other end has not acknowledged (`sk_wmem_queued`), at
+    /// most what an `int` holds.
+    pub fn in_socket(&self) -> u64 {
+        let in_flight = u64::from(self.unacked) * u64::from(self.mss);
+        self.queued.saturating_add(in_flight).min(i32::MAX as u64)
+    }
+
     /// When a chunk of `bytes`, given to this subflow now, is expected to have arrived: half the
     /// round trip after what is queued before it and itself have left at the subflow's rate.
     pub fn expected_delivery(&self, bytes: u64) -> Duration {
@@ -67,14 +82,18 @@ impl SubflowView {
 
 /// The answer: a set of positions in [`FlowView::subflows`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks(u8);
+pub struct Marks(u16);
 
 impl Marks {
-    /// Marks the subflow at `position`. Positions that were not shown are remembered too: to mark
-    /// what was not given is an offence that the caller names.
+    /// Marks the subflow at `position`. Positions that were not shown are remembered too, those
+    /// that never are as one: to mark what was not given is an offence that the guard names.
     pub fn mark(&mut self, position: usize) {
-        debug_assert!(position < MAX_SUBFLOWS);
-        self.0 |= 1 << (position % MAX_SUBFLOWS);
+        self.0 |= 1 << position.min(MAX_SUBFLOWS);
+    }
+
+    /// Whether the subflow at `position` is marked.
+    pub fn contains(self, position: usize) -> bool {
+        self.0 & (1 << position.min(MAX_SUBFLOWS)) != 0
     }
 
     /// Whether nothing is marked.
@@ -84,7 +103,7 @@ impl Marks {
 
     /// The marked positions, ascending.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_SUBFLOWS).filter(move |position| self.0 & (1 << position) != 0)
+        (0..=MAX_SUBFLOWS).filter(move |&position| self.contains(position))
     }
 }
 
@@ -103,6 +122,10 @@ pub(crate) mod tests_support {
             rate: mbit * 125_000,
             queued: 0,
             room: mbit * 1_250,
+            mss: 1_400,
+            unacked: 0,
+            delivered: 0,
+            given: 0,
             backup: false,
             stale: false,
         }

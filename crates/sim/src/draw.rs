@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use guywire_lab::spec::{EmulatedLink, LinkSpec, LinkState, Verb};
-use guywire_sched::{NATIVE, Native, native};
+use guywire_sched::{Factory, native};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -11,6 +11,10 @@ use crate::network::{Action, Answer, Class, Fault, Network, ROUTER, SERVER, Talk
 
 /// Most bytes of a flow's direction; a network's bytes are what costs time.
 const MOST: u64 = 3 << 20;
+
+/// The schedulers of networks that are drawn for something else; the others have
+/// [`crate::schedulers`]. A longer list would draw other networks from the same seeds.
+const DRAWN: [&str; 3] = ["default", "redundant", "roundrobin"];
 
 /// The network with this seed; always the same.
 pub fn network(seed: u64) -> Network {
@@ -86,14 +90,14 @@ impl Draw {
         }
     }
 
-    fn scheduler(&mut self, class: Class) -> &'static Native {
+    fn scheduler(&mut self, class: Class) -> Factory {
         let name = match class {
             Class::Copies => "redundant",
             Class::InTurn => "roundrobin",
-            _ if self.rng.random_bool(0.1) => NATIVE[self.rng.random_range(0..NATIVE.len())].name,
+            _ if self.rng.random_bool(0.1) => self.pick(&DRAWN),
             _ => "default",
         };
-        native(name).expect("a native scheduler")
+        native(name).expect("a native scheduler").into()
     }
 
     fn memory(&mut self, class: Class) -> [u64; 2] {

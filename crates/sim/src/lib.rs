@@ -14,6 +14,8 @@
 //! | `world` | clock, links, subflows, drivers, programs |
 //! | [`oracle`] | what may happen and what must not |
 //! | [`sweep`] | many seeds, on all cores |
+//! | [`schedulers`] | the same with every scheduler |
+//! | [`twins`] | whether BPF schedulers and their native twins decide alike |
 
 #![forbid(unsafe_code)]
 
@@ -21,14 +23,16 @@ pub mod draw;
 pub mod network;
 pub mod oracle;
 pub mod scenario;
+pub mod schedulers;
 pub mod sweep;
 pub mod tcp;
+pub mod twins;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use network::Network;
-pub use oracle::{Failure, Outcome, Seen, Trouble};
+pub use oracle::{Ejected, Failure, Outcome, Seen, Trouble};
 
 /// Plays the network of a seed.
 ///

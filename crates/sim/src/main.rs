@@ -4,6 +4,8 @@
 //! guywire-sim sweep COUNT [FIRST]   many networks on all cores; the last line is JSON
 //! guywire-sim replay SEED           one network, with what occurred in it
 //! guywire-sim scenario FILE         a scenario of the lab
+//! guywire-sim innocent COUNT        every scheduler over many networks; a JSON line for each
+//! guywire-sim twins COUNT           every BPF scheduler beside its native twin; a JSON line for each
 //! ```
 
 use std::path::Path;
@@ -11,7 +13,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use guywire_lab::scenario::Scenario;
+use guywire_sim::schedulers;
 use guywire_sim::sweep::{Swept, sweep};
+use guywire_sim::twins::{TWINS, compare};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,7 +25,13 @@ fn main() -> ExitCode {
         ["sweep", count, first] => many(count, first),
         ["replay", seed] => one(seed),
         ["scenario", file] => scenario(file),
-        _ => Err("usage: guywire-sim sweep COUNT [FIRST] | replay SEED | scenario FILE".to_owned()),
+        ["innocent", count] => innocent(count),
+        ["twins", count] => twins(count),
+        _ => Err(
+            "usage: guywire-sim sweep COUNT [FIRST] | replay SEED | scenario FILE | innocent COUNT | \
+             twins COUNT"
+                .to_owned(),
+        ),
     };
     match played {
         Ok(true) => ExitCode::SUCCESS,
@@ -67,13 +77,63 @@ fn json(swept: &Swept, seconds: f64) -> String {
     )
 }
 
+fn innocent(count: &str) -> Result<bool, String> {
+    let count = number(count)?;
+    let mut well = true;
+    for factory in schedulers::all() {
+        let swept = schedulers::play(&factory, 0..count);
+        let ejected: Vec<_> = swept
+            .outcomes
+            .iter()
+            .filter(|o| !o.ejected.is_empty())
+            .collect();
+        well &= swept.failures.is_empty() && ejected.is_empty();
+        for failure in &swept.failures {
+            println!("{}: {failure}", factory.name());
+        }
+        for outcome in &ejected {
+            println!(
+                "{}: seed {}: {:?}",
+                factory.name(),
+                outcome.seed,
+                outcome.ejected
+            );
+        }
+        println!(
+            "{{\"scheduler\":\"{}\",\"networks\":{},\"failures\":{},\"ejected\":{}}}",
+            factory.name(),
+            swept.outcomes.len() + swept.failures.len(),
+            swept.failures.len(),
+            ejected.len()
+        );
+    }
+    Ok(well)
+}
+
+fn twins(count: &str) -> Result<bool, String> {
+    let count = number(count)?;
+    let mut alike = true;
+    for (bpf, native) in TWINS {
+        let compared = compare(bpf, native, count, 1);
+        alike &= compared.is_ok();
+        if let Err(what) = &compared {
+            println!("{bpf}: {what}");
+        }
+        let same = compared.is_ok();
+        println!(
+            "{{\"bpf\":\"{bpf}\",\"native\":\"{native}\",\"states\":{count},\"alike\":{same}}}"
+        );
+    }
+    Ok(alike)
+}
+
 fn one(seed: &str) -> Result<bool, String> {
     Ok(tell(guywire_sim::run(number(seed)?)))
 }
 
 fn scenario(file: &str) -> Result<bool, String> {
     let scenario = Scenario::load(Path::new(file)).map_err(|error| error.to_string())?;
-    let scheduler = &guywire_sched::NATIVE[0];
+    let scheduler = guywire_sched::Factory::default();
     let network = guywire_sim::scenario::network(&scenario, scheduler);
     let network = network.map_err(|error| error.to_string())?;
     Ok(tell(guywire_sim::replay(&network)))

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use guywire_lab::spec::{EmulatedLink, Verb};
-use guywire_sched::Native;
+use guywire_sched::Factory;
 
 /// The router's end, as an index.
 pub const ROUTER: usize = 0;
@@ -25,7 +25,7 @@ pub struct Network {
     /// What the programs do.
     pub talks: Vec<Talk>,
     /// The scheduler of both ends.
-    pub scheduler: &'static Native,
+    pub scheduler: Factory,
     /// Memory of a session, at each end, in bytes.
     pub memory: [u64; 2],
     /// Flows that each end permits.

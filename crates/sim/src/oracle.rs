@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use guywire_flow::{FlowReason, SessionReason};
+use guywire_sched::Reason;
 use thiserror::Error;
 
 use crate::network::Class;
@@ -144,6 +145,21 @@ pub struct Outcome {
     pub steps: u64,
     /// What occurred.
     pub seen: Seen,
+    /// Schedulers that were ejected, in turn.
+    pub ejected: Vec<Ejected>,
+}
+
+/// A scheduler was ejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ejected {
+    /// At which end.
+    pub end: &'static str,
+    /// When.
+    pub at: Duration,
+    /// Why.
+    pub reason: Reason,
+    /// The particulars.
+    pub text: String,
 }
 
 /// What occurred in a network: proof that its class was really exercised.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use guywire_lab::scenario::{Scenario, TransferDirection};
 use guywire_lab::spec::{LinkSpec, RateSpec};
-use guywire_sched::Native;
+use guywire_sched::Factory;
 use thiserror::Error;
 
 use crate::network::{Action, Class, Fault, Network, Program, ROUTER, SERVER, Talk};
@@ -41,7 +41,7 @@ pub enum ScenarioError {
 ///
 /// # Errors
 /// [`ScenarioError`] names the link that cannot be simulated.
-pub fn network(scenario: &Scenario, scheduler: &'static Native) -> Result<Network, ScenarioError> {
+pub fn network(scenario: &Scenario, scheduler: Factory) -> Result<Network, ScenarioError> {
     let mut links = Vec::new();
     for (number, link) in (1..).zip(&scenario.links.0) {
         let LinkSpec::Emulated(link) = link else {

@@ -24,9 +24,17 @@ impl Swept {
     }
 }
 
-/// Plays the networks of `seeds`, on as many threads as the machine has cores. Panics of the state
-/// machine are among the failures; their own messages are not printed meanwhile.
+/// Plays the networks of `seeds`; see [`sweep_with`].
 pub fn sweep(seeds: Range<u64>) -> Swept {
+    sweep_with(seeds, crate::run)
+}
+
+/// Plays the networks of `seeds` by `play`, on as many threads as the machine has cores. Panics of the state
+/// machine are among the failures; their own messages are not printed meanwhile.
+pub fn sweep_with(
+    seeds: Range<u64>,
+    play: impl Fn(u64) -> Result<Outcome, Failure> + Sync,
+) -> Swept {
     let next = AtomicU64::new(seeds.start);
     let swept = Mutex::new(Swept::default());
     let hook = panic::take_hook();
@@ -40,7 +48,7 @@ pub fn sweep(seeds: Range<u64>) -> Swept {
                     if seed >= seeds.end {
                         return;
                     }
-                    let played = crate::run(seed);
+                    let played = play(seed);
                     let mut swept = swept.lock().expect("no panic while it is held");
                     match played {
                         Ok(outcome) => swept.outcomes.push(outcome),

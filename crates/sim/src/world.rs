@@ -12,7 +12,7 @@ use guywire_lab::emulator::{Direction, DirectionConfig};
 use guywire_lab::spec::EmulatedLink;
 
 use crate::network::{Network, ROUTER, SERVER};
-use crate::oracle::{Outcome, Seen, Trouble};
+use crate::oracle::{Ejected, Outcome, Seen, Trouble};
 
 mod checks;
 mod driver;
@@ -78,6 +78,7 @@ pub(crate) struct World<'a> {
     /// Programs that may have something to do: end and talk.
     dirty: BTreeSet<(usize, usize)>,
     seen: Seen,
+    ejected: Vec<Ejected>,
     steps: u64,
     judged_at: Time,
 }
@@ -90,7 +91,9 @@ impl<'a> World<'a> {
                 side,
                 memory: network.memory[mine],
                 max_flows: network.max_flows,
-                scheduler: network.scheduler,
+                scheduler: network.scheduler.clone(),
+                catalogue: guywire_sched::factory::natives(),
+                limits: Default::default(),
             })
         };
         let mut world = World {
@@ -105,6 +108,7 @@ impl<'a> World<'a> {
             by_flow: BTreeMap::new(),
             dirty: BTreeSet::new(),
             seen: Seen::default(),
+            ejected: Vec::new(),
             steps: 0,
             judged_at: EPOCH,
         };
@@ -178,6 +182,7 @@ impl<'a> World<'a> {
             elapsed: self.elapsed(),
             steps: self.steps,
             seen,
+            ejected: self.ejected.clone(),
         }
     }
 

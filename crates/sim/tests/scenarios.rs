@@ -1,7 +1,7 @@
 //! A scenario file of the lab, played in simulation.
 
 use guywire_lab::scenario::Scenario;
-use guywire_sched::native;
+use guywire_sched::Factory;
 use guywire_sim::replay;
 use guywire_sim::scenario::{ScenarioError, network};
 
@@ -35,7 +35,7 @@ verb = "up"
 fn the_labs_scenarios_run_here_too() {
     let scenario = Scenario::parse(CUT).expect("a scenario");
     for scheduler in guywire_sched::NATIVE {
-        let network = network(&scenario, scheduler).expect("links with rates");
+        let network = network(&scenario, scheduler.into()).expect("links with rates");
         let outcome = replay(&network).unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(outcome.seen.complete, 4, "{}", scheduler.name);
         assert_eq!(outcome.seen.bytes, 11_000_000);
@@ -46,6 +46,6 @@ fn the_labs_scenarios_run_here_too() {
 #[test]
 fn what_cannot_be_simulated_is_named() {
     let scenario = Scenario::parse("links = [\"veth\"]\nduration = \"1s\"").expect("a scenario");
-    let refused = network(&scenario, native("default").expect("it is there")).err();
+    let refused = network(&scenario, Factory::default()).err();
     assert_eq!(refused, Some(ScenarioError::Veth { link: 1 }));
 }

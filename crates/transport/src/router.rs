@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use guywire_flow::{Config, PathAttributes, PathState, SessionReason, Side};
-use guywire_sched::Native;
+use guywire_sched::Factory;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
@@ -44,7 +44,7 @@ pub struct RouterConfig {
     /// How many flows may be open at once.
     pub max_flows: u32,
     /// Schedules both directions.
-    pub scheduler: &'static Native,
+    pub scheduler: Factory,
 }
 
 /// A link as it is now.
@@ -377,7 +377,7 @@ impl Router {
         if known.is_none() {
             session.with(|session, _| {
                 session.set_peer(hello.session_credit, hello.max_flows.into());
-                session.request_scheduler(self.0.config.scheduler.name);
+                session.request_scheduler(self.0.config.scheduler.name());
             });
             state.server = Some(hello);
         }
@@ -390,7 +390,9 @@ fn start_session(config: &RouterConfig) -> (SessionHandle, mpsc::UnboundedReceiv
         side: Side::Router,
         memory: config.memory,
         max_flows: config.max_flows.into(),
-        scheduler: config.scheduler,
+        scheduler: config.scheduler.clone(),
+        catalogue: guywire_sched::factory::natives(),
+        limits: Default::default(),
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use guywire_flow::record::{self, Control};
 use guywire_flow::{Config, Destination, PathAttributes, SessionReason, Side};
-use guywire_sched::Native;
+use guywire_sched::{Catalogue, Factory};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -50,7 +50,9 @@ pub struct ServerConfig {
     /// The families it can reach.
     pub families: Families,
     /// Schedules what it sends until a router asks for another.
-    pub scheduler: &'static Native,
+    pub scheduler: Factory,
+    /// What routers may choose instead, by name.
+    pub catalogue: Catalogue,
 }
 
 /// What happens at a server.
@@ -323,7 +325,9 @@ impl Server {
             side: Side::Server,
             memory: config.memory,
             max_flows: config.max_flows.into(),
-            scheduler: config.scheduler,
+            scheduler: config.scheduler.clone(),
+            catalogue: config.catalogue.clone(),
+            limits: Default::default(),
         });
         let (handle, news) = (session.clone(), self.0.news.clone());
         tokio::spawn(async move {

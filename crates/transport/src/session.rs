@@ -194,6 +194,14 @@ impl SessionHandle {
                         "the server answered the choice of a scheduler"
                     );
                 }
+                Event::Ejected(incident) => {
+                    tracing::warn!(
+                        scheduler = incident.scheduler,
+                        reason = %incident.offence.reason,
+                        text = incident.offence.text,
+                        "a scheduler was ejected: all flows go on with `default`"
+                    );
+                }
                 Event::Ended(reason) => {
                     self.0.ended.send_replace(Some(reason));
                 }

@@ -39,8 +39,8 @@ impl Keys {
     }
 }
 
-fn scheduler(name: &str) -> &'static guywire_sched::Native {
-    guywire_sched::native(name).unwrap()
+fn scheduler(name: &str) -> guywire_sched::Factory {
+    guywire_sched::native(name).unwrap().into()
 }
 
 /// A server that connects flows to the address they name.
@@ -62,6 +62,7 @@ impl RunningServer {
             max_flows: 1_000,
             families: FAMILIES,
             scheduler: scheduler("default"),
+            catalogue: guywire_sched::factory::natives(),
         });
         let refuse_all = |_, _| async { Err(guywire_transport::enrol::Refusal::Unknown) };
         let listen = tokio::spawn(server.clone().listen(listener, refuse_all));

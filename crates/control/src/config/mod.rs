@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use explain::{explain, markdown};
 pub use router::{Capture, Fail, LinkConfig, NewRouter, ROUTER, RouterConfig};
-pub use schema::{Absent, ByteSize, Kind, Schema, Section, Setting, is_name};
+pub use schema::{Absent, ByteSize, Kind, Schema, Section, Setting, is_name, schedulers};
 pub use server::{NewServer, SERVER, ServerConfig};
 
 /// Longest configuration file that is read, in bytes.

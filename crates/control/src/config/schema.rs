@@ -139,7 +139,7 @@ impl Kind {
         let fits = match self {
             Self::Choice(words) => words.contains(&text),
             Self::Name => is_name(text),
-            Self::Scheduler => guywire_sched::native(text).is_some(),
+            Self::Scheduler => schedulers().any(|name| name == text),
             Self::Device => is_device(text),
             Self::Socket => text
                 .parse::<SocketAddr>()
@@ -183,7 +183,11 @@ impl fmt::Display for Kind {
             Self::Size(low, high) => write!(f, "bytes, such as \"64 MiB\", from {low} to {high}"),
             Self::Choice(words) => write!(f, "one of \"{}\"", words.join("\", \"")),
             Self::Name => f.write_str("a name of 1 to 63 letters, digits, `-`, `_` or `.`"),
-            Self::Scheduler => write!(f, "one of \"{}\"", schedulers().join("\", \"")),
+            Self::Scheduler => write!(
+                f,
+                "one of \"{}\"",
+                schedulers().collect::<Vec<_>>().join("\", \"")
+            ),
             Self::Device => f.write_str("the name of a network device, such as \"eth0\""),
             Self::Socket => f.write_str(
                 "an address and port, such as \"198.51.100.10:443\" or \"[2001:db8::1]:443\"",
@@ -205,12 +209,11 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Names of the native schedulers.
-fn schedulers() -> Vec<&'static str> {
-    guywire_sched::NATIVE
-        .iter()
-        .map(|native| native.name)
-        .collect()
+/// Names of the schedulers that are built in: native ones, and BPF objects.
+pub fn schedulers() -> impl Iterator<Item = &'static str> {
+    let native = guywire_sched::NATIVE.iter().map(|native| native.name);
+    let bpf = guywire_ebpf::embedded::EMBEDDED.iter().map(|it| it.name);
+    native.chain(bpf)
 }
 
 /// Whether a text may name a link.

@@ -49,3 +49,18 @@ pub static KFUNCS: &[Kfunc] = &[
     kfunc("mptcp_pm_subflow_chk_stale", &[MSK, SOCK], Type::Void),
     kfunc("bpf_rdonly_cast", &[ANY, Type::U32], ANY),
 ];
+
+/// The number of a function in [`KFUNCS`]: a constant, as [`super::member`] is.
+///
+/// # Panics
+/// There is no such function.
+pub const fn number(name: &str) -> usize {
+    let mut index = 0;
+    while index < KFUNCS.len() {
+        if super::same(KFUNCS[index].name, name) {
+            return index;
+        }
+        index += 1;
+    }
+    panic!("the model has no such function")
+}

@@ -234,22 +234,30 @@ pub const fn structure(name: &str) -> Option<&'static Struct> {
     None
 }
 
-/// The first byte of a member: a constant, so that a name that is not in the table does not compile.
+/// A member of a structure: a constant, so that a name that is not in the table does not compile.
 ///
 /// # Panics
 /// There is no such structure, or it has no such member.
-pub const fn offset_of(structure_name: &str, member: &str) -> u32 {
+pub const fn member(structure_name: &str, name: &str) -> &'static Member {
     let Some(found) = structure(structure_name) else {
         panic!("the model has no such structure");
     };
     let mut index = 0;
     while index < found.members.len() {
-        if same(found.members[index].name, member) {
-            return found.members[index].offset;
+        if same(found.members[index].name, name) {
+            return &found.members[index];
         }
         index += 1;
     }
     panic!("the structure has no such member")
+}
+
+/// The first byte of a member.
+///
+/// # Panics
+/// There is no such structure, or it has no such member.
+pub const fn offset_of(structure_name: &str, name: &str) -> u32 {
+    member(structure_name, name).offset
 }
 
 /// Comparison of strings, in constants.

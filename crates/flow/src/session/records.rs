@@ -144,7 +144,7 @@ impl Session {
                 notice,
                 backup,
             } => return self.handle_path_status(now, number, path, notice, backup),
-            Control::Scheduler { name } => self.handle_scheduler(name),
+            Control::Scheduler { name } => self.handle_scheduler(now, name),
             Control::SchedulerResult { name, accepted } => self
                 .events
                 .push_back(Event::SchedulerResult { name, accepted }),
@@ -255,12 +255,12 @@ impl Session {
         Ok(())
     }
 
-    fn handle_scheduler(&mut self, name: String) {
-        let native = guywire_sched::native(&name);
-        if let Some(native) = native {
-            self.scheduler = native;
+    fn handle_scheduler(&mut self, now: Time, name: String) {
+        let found = (self.config.catalogue)(&name);
+        let accepted = found.is_some();
+        if let Some(factory) = found {
+            self.use_scheduler(now, factory);
         }
-        let accepted = native.is_some();
         self.tell(Control::SchedulerResult { name, accepted });
     }
 }

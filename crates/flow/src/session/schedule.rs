@@ -66,11 +66,15 @@ impl Session {
                 continue;
             };
             match placed {
-                Placed::Yes => self.waiting.push_back(id),
+                Placed::Yes => {
+                    flow.watch.placed();
+                    self.waiting.push_back(id);
+                }
                 Placed::Waits => {
                     flow.queue = Queue::Parked(self.next_ticket);
                     self.parked.insert(self.next_ticket, id);
                     self.next_ticket += 1;
+                    self.watch(now, id);
                 }
                 Placed::Nothing => flow.queue = Queue::Absent,
             }
@@ -108,45 +112,46 @@ impl Session {
     }
 
     /// Gives a lost chunk to subflows that have not sent it and are not overdue themselves.
-    fn place_lost(&mut self, now: Time, id: u64, (dsn, length): (u64, u64)) -> bool {
-        let (mut views, count) = self.views(id);
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return false;
-        };
-        let suspect = |id| self.subflows.get(&id).is_some_and(|s| s.suspect);
-        let mut shown = 0;
-        for at in 0..count {
-            if !flow.send.has_sent(dsn, views[at].id) && !suspect(views[at].id) {
-                views[shown] = views[at];
-                shown += 1;
-            }
-        }
-        let views = &views[..shown];
-        let mut marks = Marks::default();
-        flow.scheduler
-            .get_retrans(&view_of(flow, now, length, views), &mut marks);
-        let Some(chosen) = chosen(views, marks) else {
-            return false;
-        };
-        let chosen = flow.send.owe_lost(dsn, &chosen);
-        self.charge(id, length, &chosen);
-        true
+    fn place_lost(&mut self, now: Time, id: u64, lost: (u64, u64)) -> bool {
+        let shown = self.shown(id, Some(lost));
+        let marks = self.ask(now, id, &shown);
+        self.give(id, &shown, marks)
     }
 
     /// Cuts a new chunk for the subflows that the flow's scheduler marks.
     fn place_new(&mut self, now: Time, id: u64) -> bool {
-        let (views, count) = self.views(id);
-        let views = &views[..count];
-        let Some(flow) = self.flows.get_mut(&id) else {
+        let shown = self.shown(id, None);
+        let marks = self.ask(now, id, &shown);
+        self.give(id, &shown, marks)
+    }
+
+    /// What a scheduler is shown for a chunk.
+    pub(super) fn shown(&self, id: u64, lost: Option<(u64, u64)>) -> Shown {
+        let (mut views, mut count) = self.views(id);
+        if let (Some((dsn, _)), Some(flow)) = (lost, self.flows.get(&id)) {
+            let suspect = |id| self.subflows.get(&id).is_some_and(|s| s.suspect);
+            let all = std::mem::take(&mut count);
+            for at in 0..all {
+                if !flow.send.has_sent(dsn, views[at].id) && !suspect(views[at].id) {
+                    views[count] = views[at];
+                    count += 1;
+                }
+            }
+        }
+        Shown { lost, views, count }
+    }
+
+    /// The marked subflows owe the chunk, unless all of them are full.
+    pub(super) fn give(&mut self, id: u64, shown: &Shown, marks: Marks) -> bool {
+        let (Some(chosen), Some(flow)) = (chosen(shown.views(), marks), self.flows.get_mut(&id))
+        else {
             return false;
         };
-        let mut marks = Marks::default();
-        let length = record::MAX_BODY as u64;
-        flow.scheduler
-            .get_send(&view_of(flow, now, length, views), &mut marks);
-        let Some(chosen) = chosen(views, marks) else {
-            return false;
-        };
+        if let Some((dsn, length)) = shown.lost {
+            let chosen = flow.send.owe_lost(dsn, &chosen);
+            self.charge(id, length, &chosen);
+            return true;
+        }
         let sizes = chosen
             .iter()
             .filter_map(|subflow| self.subflows.get(subflow));
@@ -219,6 +224,10 @@ impl Session {
                 rate: subflow.info.rate(),
                 queued: subflow.queued + subflow.owed,
                 room: subflow.room(),
+                mss: subflow.info.mss,
+                unacked: subflow.info.unacked,
+                delivered: subflow.info.delivered,
+                given: subflow.sent_bytes + subflow.owed,
                 backup: path.is_some_and(|path| path.attributes.backup),
                 stale: path.is_some_and(|path| path.stale_since().is_some()),
             };
@@ -449,9 +458,35 @@ const EMPTY_VIEW: SubflowView = SubflowView {
     rate: 1,
     queued: 0,
     room: 0,
+    mss: 0,
+    unacked: 0,
+    delivered: 0,
+    given: 0,
     backup: false,
     stale: false,
 };
+
+/// What a scheduler is shown for a chunk.
+pub(super) struct Shown {
+    /// The lost chunk that goes again, by its number and length; none for a new one.
+    pub(super) lost: Option<(u64, u64)>,
+    views: [SubflowView; MAX_SUBFLOWS],
+    count: usize,
+}
+
+impl Shown {
+    pub(super) fn views(&self) -> &[SubflowView] {
+        &self.views[..self.count]
+    }
+
+    /// The flow as its scheduler sees it.
+    pub(super) fn of<'a>(&'a self, flow: &Flow, now: Time) -> FlowView<'a> {
+        let chunk = self
+            .lost
+            .map_or(record::MAX_BODY as u64, |(_, length)| length);
+        view_of(flow, now, chunk, self.views())
+    }
+}
 
 fn view_of<'a>(flow: &Flow, now: Time, chunk: u64, subflows: &'a [SubflowView]) -> FlowView<'a> {
     FlowView {
@@ -466,7 +501,7 @@ fn view_of<'a>(flow: &Flow, now: Time, chunk: u64, subflows: &'a [SubflowView]) 
 
 /// The marked subflows, unless every one of them is full: then the flow waits. A full one beside
 /// others with room just owes the chunk.
-fn chosen(views: &[SubflowView], marks: Marks) -> Option<Vec<SubflowId>> {
+pub(super) fn chosen(views: &[SubflowView], marks: Marks) -> Option<Vec<SubflowId>> {
     let marked = || marks.iter().filter_map(|at| views.get(at));
     marked()
         .any(|view| view.room > 0)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use guywire_control::config::{NewRouter, RouterConfig};
+use guywire_control::config::{NewRouter, RouterConfig, schedulers};
 use guywire_control::store::router_key;
 use guywire_control::worker::{SecretText, ServerPeer};
 use guywire_net::route::{Address, Device, Netlink};
@@ -219,12 +219,11 @@ async fn enrol(
 }
 
 fn parse_scheduler(text: &str) -> Result<String, String> {
-    let known = guywire_sched::NATIVE.iter().map(|native| native.name);
-    match guywire_sched::native(text) {
-        Some(native) => Ok(native.name.to_owned()),
+    match schedulers().find(|&name| name == text) {
+        Some(name) => Ok(name.to_owned()),
         None => Err(format!(
             "there are {}",
-            known.collect::<Vec<_>>().join(", ")
+            schedulers().collect::<Vec<_>>().join(", ")
         )),
     }
 }

@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use guywire_control::worker::{ToWorker, WorkerEnd, WorkerStatus, descriptor};
+use guywire_ebpf::scheduler::{Bpf, Settings};
 use guywire_flow::PathReport;
+use guywire_sched::Factory;
 use guywire_transport::hello::Endpoint;
 use guywire_transport::session::SessionHandle;
 
@@ -150,12 +152,17 @@ fn endpoint(identity: &guywire_control::worker::Identity) -> anyhow::Result<Endp
     })
 }
 
-fn scheduler(name: &str) -> anyhow::Result<&'static guywire_sched::Native> {
-    guywire_sched::native(name).with_context(|| {
-        let known: Vec<&str> = guywire_sched::NATIVE
-            .iter()
-            .map(|native| native.name)
-            .collect();
+/// The scheduler of that name: native, or built in as a BPF object.
+fn find_scheduler(name: &str) -> Option<Factory> {
+    let embedded = || Some(Bpf::embedded(name)?.factory(Settings::default()));
+    guywire_sched::native(name)
+        .map(Factory::from)
+        .or_else(embedded)
+}
+
+fn scheduler(name: &str) -> anyhow::Result<Factory> {
+    find_scheduler(name).with_context(|| {
+        let known: Vec<&str> = guywire_control::config::schedulers().collect();
         format!(
             "there is no scheduler {name:?}; there are {}",
             known.join(", ")

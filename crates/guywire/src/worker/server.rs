@@ -98,6 +98,7 @@ fn config(setup: &ServerSetup, members: &Members) -> anyhow::Result<ServerConfig
         max_flows: setup.max_flows,
         families: reachable_families(),
         scheduler: super::scheduler("default")?,
+        catalogue: std::sync::Arc::new(super::find_scheduler),
     })
 }
 

@@ -9,7 +9,7 @@ use guywire_flow::{Event, Outgoing, SubflowId, Time, record};
 use super::links::Packet;
 use super::{ENDS, Errand, World};
 use crate::network::{ROUTER, SERVER};
-use crate::oracle::Trouble;
+use crate::oracle::{Ejected, Trouble};
 use crate::tcp::{Acknowledgement, Congestion, MSS, Receiver, SMALL_MSS, Sender};
 
 /// The kernel's figures are not read more often than this, and while data is in flight not less often
@@ -76,6 +76,12 @@ impl World<'_> {
             Event::Close(id) => self.close(side, id),
             Event::Path { path, state } => self.note_path(side, path, state),
             Event::SchedulerResult { .. } => {}
+            Event::Ejected(incident) => self.ejected.push(Ejected {
+                end: ENDS[side],
+                at: self.elapsed(),
+                reason: incident.offence.reason,
+                text: incident.offence.text,
+            }),
             Event::Ended(reason) => self.session_ended(side, reason)?,
             other => self.program_event(side, other)?,
         }

@@ -58,7 +58,8 @@ impl House {
             memory: MEMORY,
             max_flows: MAX_FLOWS,
             families: FAMILIES,
-            scheduler: guywire_sched::native("default").unwrap(),
+            scheduler: guywire_sched::Factory::default(),
+            catalogue: guywire_sched::factory::natives(),
         });
         tokio::spawn(
             server
@@ -107,7 +108,7 @@ pub(crate) fn router(
         servers: vec![server],
         memory: MEMORY,
         max_flows: MAX_FLOWS,
-        scheduler: guywire_sched::native("default").unwrap(),
+        scheduler: guywire_sched::Factory::default(),
     });
     router.set_links(vec![Link {
         path: 1,

@@ -17,6 +17,7 @@ mod redundant;
 mod refusals;
 mod rival;
 mod scale;
+mod schedulers;
 mod short;
 mod simulation;
 mod soak;
@@ -129,6 +130,16 @@ pub(super) const ALL: &[Figure] = &[
         name: "simulation",
         shows: "10,000 simulated networks with cuts, losses and odd programs: nothing lost, nothing stuck",
         measure: simulation::measure,
+    },
+    Figure {
+        name: "innocent",
+        shows: "every scheduler that is built in, over 300 networks with cuts: none is ejected",
+        measure: schedulers::innocent,
+    },
+    Figure {
+        name: "twins",
+        shows: "BPF schedulers pick what their native twins pick, over a million random states",
+        measure: schedulers::twins,
     },
     Figure {
         name: "machine",

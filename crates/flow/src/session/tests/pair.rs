@@ -120,7 +120,9 @@ impl Pair {
                 side,
                 memory: memory[mine],
                 max_flows: 1_000,
-                scheduler,
+                scheduler: scheduler.into(),
+                catalogue: guywire_sched::factory::natives(),
+                limits: Default::default(),
             })
         };
         let now = Time::from_nanos(1_000_000_000);
