@@ -5,6 +5,7 @@
 //! | module | what for |
 //! |---|---|
 //! | [`key`] | private and public keys, key files |
+//! | [`durable`] | files that survive a power cut |
 //! | [`tag`] | the keyed tag in the SNI that lets a server refuse strangers cheaply |
 //! | [`tls`] | TLS of both ends: `connect`, `accept` |
 //! | [`dial`] | TCP connections bound to a link, with the socket options of a subflow |
@@ -19,6 +20,7 @@
 //! | [`relay()`] | joins a local connection and a flow |
 
 pub mod dial;
+pub mod durable;
 pub mod enrol;
 pub mod flow;
 pub mod hello;

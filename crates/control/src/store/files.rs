@@ -1,10 +1,12 @@
 //! Private directories, atomic writes, bounded reads.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use guywire_transport::durable::{sync_parent, write_new};
 
 /// Longest file that [`read`] takes, in bytes.
 pub const MAX_FILE: u64 = 64 << 10;
@@ -66,9 +68,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         COUNTER.fetch_add(1, Ordering::Relaxed)
     ));
     let beside = path.with_file_name(name);
-    let result = write_beside(&beside, bytes)
+    let result = write_new(&beside, bytes)
         .and_then(|()| fs::rename(&beside, path))
-        .and_then(|()| sync_directory(path));
+        .and_then(|()| sync_parent(path));
     if result.is_err() {
         // Nothing more can be done about a leftover; readers skip names with a leading dot.
         let _ = fs::remove_file(&beside);
@@ -76,29 +78,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     result.map_err(FileError::new("write", path))
 }
 
-fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A process of the same id may have died here before a reboot.
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-fn sync_directory(of: &Path) -> io::Result<()> {
-    let parent = of.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 /// Removes a file for good; that it is not there is fine.
 ///
 /// # Errors
 /// The system refused.
 pub fn remove(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path).and_then(|()| sync_directory(path)) {
+    match fs::remove_file(path).and_then(|()| sync_parent(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(FileError::new("remove", path)(error))
         }

@@ -272,7 +272,9 @@ fn a_subflow_too_many_says_nothing_of_its_path() {
         side: Side::Router,
         memory: MEMORY[0],
         max_flows: 100,
-        scheduler: &guywire_sched::NATIVE[0],
+        scheduler: (&guywire_sched::NATIVE[0]).into(),
+        catalogue: guywire_sched::factory::natives(),
+        limits: Default::default(),
     });
     session.add_path(now, 0, PathAttributes::default());
     for id in 1..=MAX_SUBFLOWS_PER_PATH as u32 {

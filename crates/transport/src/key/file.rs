@@ -3,9 +3,9 @@
 //! A key file is created whole or not at all and never overwritten: losing a server's key would
 //! mean enrolling every router again. One that others can read is refused, as ssh does.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use thiserror::Error;
 
 use super::{PrivateKey, PrivateKeyError};
+use crate::durable::{sync_parent, write_new};
 
 /// Longest key file that is read; ours have 119 bytes.
 const MAX_FILE_BYTES: u64 = 16 * 1024;
@@ -164,26 +165,6 @@ fn temporary_beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".new-{}", std::process::id()));
     path.with_file_name(name)
-}
-
-fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
-    // What a killed process of the same id may have left.
-    let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(contents)?;
-    file.sync_all()
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)?.sync_all()
 }
 
 #[cfg(test)]

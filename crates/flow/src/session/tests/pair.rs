@@ -481,6 +481,7 @@ impl Pair {
             Event::Path { path, state } => self.path_events.push((now, side, path, state)),
             Event::Accepted(_) | Event::Readable(_) | Event::Writable(_) => {}
             Event::SchedulerResult { .. } | Event::Ended(_) => {}
+            Event::Ejected(incident) => panic!("{incident:?}"),
         }
     }
 
