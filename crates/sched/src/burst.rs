@@ -62,6 +62,9 @@ impl Scheduler for Burst {
         if self.run.go_on(flow, marks) {
             return;
         }
+        // What is left of a burst that ended early counts on, as `snd_burst` does.
+        let left = self.run.left(flow);
+        self.run = Run::start(flow, *marks, left);
         let only_backups = flow.subflows.iter().all(|subflow| subflow.backup);
         let Some(position) = self.soonest(flow, only_backups) else {
             return;
@@ -75,12 +78,10 @@ impl Scheduler for Burst {
         if burst > 0 {
             let queued = subflow.in_socket();
             let pace = self.pace(subflow);
-            let weighed = pace
-                .wrapping_mul(queued)
-                .wrapping_add(subflow.rate.wrapping_mul(burst));
-            *pace = weighed / (burst + queued);
-            self.run = Run::start(flow, *marks, burst);
+            let sent = subflow.rate.wrapping_mul(burst);
+            *pace = pace.wrapping_mul(queued).wrapping_add(sent) / (burst + queued);
         }
+        self.run = Run::start(flow, *marks, if burst > 0 { burst } else { left });
     }
 
     /// The first that has nothing under way; a backup only where no other is active.

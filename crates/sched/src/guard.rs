@@ -5,7 +5,7 @@
 //! | an offence within a call (fault, fuel, stack, panic, a mark on what was not shown) | none is allowed | ejected |
 //! | nothing placed while data waits and nothing is in flight, so that no ack can wake it | [`Limits::stall`] | ejected |
 //! | nothing placed although `default` would send | [`Limits::soft`], or [`Limits::soft_trips`] round trips | `default` places one chunk: an *override* |
-//! | overrides within a second in one flow | [`Limits::overrides`] | ejected |
+//! | overrides within a second in one flow that marked nothing, not even what is full | [`Limits::overrides`] | ejected |
 //! | time of all calls in a window | [`Limits::share`] of [`Limits::window`] | ejected |
 //! | time of all calls at one moment, between two polls of the runtime | [`Limits::run`] | ejected |
 //!
@@ -127,7 +127,7 @@ impl Guard {
     }
 
     /// The last decisions, oldest first.
-    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
+    pub fn decisions(&self) -> impl DoubleEndedIterator<Item = &Decision> {
         self.decisions.iter()
     }
 
@@ -247,7 +247,9 @@ pub struct Watch {
     since: Option<Time>,
     /// Since when nothing was in flight meanwhile.
     quiet: Option<Time>,
-    /// When the last overrides were.
+    /// It marked something, if only what is full: it waits for what is there.
+    marked: bool,
+    /// When the last overrides were that count.
     overrides: VecDeque<Time>,
 }
 
@@ -259,7 +261,14 @@ impl Watch {
     }
 
     /// Nothing was placed. Returns when to look, if that is not known yet.
-    pub fn waits(&mut self, now: Time, in_flight: bool, limits: &Limits) -> Option<Time> {
+    pub fn waits(
+        &mut self,
+        now: Time,
+        marked: bool,
+        in_flight: bool,
+        limits: &Limits,
+    ) -> Option<Time> {
+        self.marked = marked;
         if self.since.is_some() {
             return None;
         }
@@ -304,6 +313,10 @@ impl Watch {
 
     fn step_in(&mut self, now: Time, limits: &Limits) -> Verdict {
         let second = Duration::from_secs(1);
+        if self.marked {
+            self.placed();
+            return Verdict::Override;
+        }
         self.overrides.retain(|&at| now.since(at) < second);
         self.overrides.push_back(now);
         self.placed();

@@ -115,9 +115,11 @@ impl Session {
             return;
         }
         let in_flight = self.is_anything_in_flight();
-        let limits = self.in_use.guard.limits();
+        let guard = &self.in_use.guard;
+        let last = guard.decisions().next_back();
+        let marked = last.is_some_and(|decision| !decision.marks.is_empty());
         if let Some(flow) = self.flows.get_mut(&id)
-            && let Some(at) = flow.watch.waits(now, in_flight, limits)
+            && let Some(at) = flow.watch.waits(now, marked, in_flight, guard.limits())
         {
             self.timers.set(Timer::Guard(id), Some(at));
         }

@@ -79,9 +79,9 @@ fn calls_share_a_budget() {
 fn nothing_in_flight_and_nothing_marked_is_a_stall() {
     let limits = Limits::default();
     let mut watch = Watch::default();
-    assert_eq!(watch.waits(at(0), false, &limits), Some(at(20)));
+    assert_eq!(watch.waits(at(0), false, false, &limits), Some(at(20)));
     assert_eq!(
-        watch.waits(at(5), false, &limits),
+        watch.waits(at(5), false, false, &limits),
         None,
         "it is looked after"
     );
@@ -103,7 +103,7 @@ fn nothing_in_flight_and_nothing_marked_is_a_stall() {
 fn nobody_is_blamed_for_full_or_stale_links() {
     let limits = Limits::default();
     let mut watch = Watch::default();
-    watch.waits(at(0), false, &limits);
+    watch.waits(at(0), false, false, &limits);
     let full = Waiting {
         default_would: false,
         in_flight: false,
@@ -125,7 +125,7 @@ fn default_steps_in_three_times_a_second() {
     let mut watch = Watch::default();
     let mut overrides = Vec::new();
     for ms in (0..2_000).step_by(20) {
-        watch.waits(at(ms), true, &limits);
+        watch.waits(at(ms), false, true, &limits);
         match watch.look(at(ms), SEEN, &limits) {
             Verdict::Override => overrides.push(ms),
             Verdict::Offends(offence) => {
@@ -140,10 +140,21 @@ fn default_steps_in_three_times_a_second() {
 }
 
 #[test]
+fn to_wait_for_a_full_link_costs_nothing_but_time() {
+    let limits = Limits::default();
+    let mut watch = Watch::default();
+    for ms in (0..5_000).step_by(20) {
+        watch.waits(at(ms), true, true, &limits);
+        let verdict = watch.look(at(ms), SEEN, &limits);
+        assert!(!matches!(verdict, Verdict::Offends(_)), "{verdict:?}");
+    }
+}
+
+#[test]
 fn a_longer_round_trip_gives_more_time() {
     let limits = Limits::default();
     let mut watch = Watch::default();
-    watch.waits(at(0), true, &limits);
+    watch.waits(at(0), false, true, &limits);
     let far = Waiting {
         srtt: Duration::from_millis(100),
         ..SEEN
