@@ -517,6 +517,10 @@ impl Session {
         if let Queue::Parked(ticket) = flow.queue {
             self.parked.remove(&ticket);
         }
+        if flow.opening.is_some() {
+            // What waited for a carrier of its OPEN may go anywhere now.
+            self.assign_control();
+        }
         self.unpark();
         self.pump(now);
         Some(())

@@ -198,6 +198,7 @@ impl Session {
         };
         if flow.opening.take().is_some() {
             self.events.push_back(Event::Accepted(id));
+            self.assign_control();
         }
         self.handle_ack(now, id, 0, window);
     }

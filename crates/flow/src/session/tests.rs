@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Buf;
 use guywire_sched::{SubflowId, Time};
 use proptest::prelude::*;
 
 use self::pair::{Link, Pair, ROUTER, SERVER, link};
-use crate::record::{Control, PathNotice, Record};
+use crate::record::{self, Control, Destination, PathNotice, Record};
 use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
-use crate::{FlowReason, PathAttributes, PathState, SessionReason, SubflowInfo};
+use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, SubflowInfo};
 
 mod pair;
 
@@ -265,9 +266,8 @@ fn a_flow_opened_while_its_link_dies_is_opened_elsewhere() {
     pair.finish_all(10);
 }
 
-#[test]
-fn a_subflow_too_many_says_nothing_of_its_path() {
-    let now = Time::ZERO + Duration::from_secs(1);
+/// A router's end with two paths and no subflow.
+fn alone(now: Time) -> Session {
     let mut session = Session::new(Config {
         side: Side::Router,
         memory: MEMORY[0],
@@ -276,7 +276,55 @@ fn a_subflow_too_many_says_nothing_of_its_path() {
         catalogue: guywire_sched::factory::natives(),
         limits: Default::default(),
     });
-    session.add_path(now, 0, PathAttributes::default());
+    session.set_peer(MEMORY[1], 100);
+    for path in 0..2 {
+        session.add_path(now, path, PathAttributes::default());
+    }
+    session
+}
+
+/// The records of control that the session has for a subflow.
+fn control(session: &mut Session, now: Time, on: SubflowId) -> Vec<(u64, Control)> {
+    let mut outgoing = Outgoing::default();
+    session.poll_transmit(now, on, 65_536, &mut outgoing);
+    let bytes = outgoing.copy_to_bytes(outgoing.remaining());
+    let (mut rest, mut found) = (&bytes[..], Vec::new());
+    while let Some(record) = record::take(&mut rest).expect("well-formed records") {
+        if let Record::Control(number, control) = record {
+            found.push((number, control));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now);
+    let (first, second) = (SubflowId(1), SubflowId(2));
+    session.subflow_joined(now, first, 0, SubflowInfo::default());
+    let to = Destination::Service("x".to_owned());
+    let flow = session.open(now, to).expect("it may");
+    let sent = control(&mut session, now, first);
+    let next = sent.last().expect("an OPEN").0 + 1;
+    session.subflow_joined(now, second, 1, SubflowInfo::default());
+    let acked = session.handle_record(now, first, Record::ControlAck(next));
+    assert_eq!(acked, Ok(()));
+    session.subflow_closed(now, first);
+    session.finish(flow).expect("it is there");
+    let is_fin = |(_, control): &(u64, Control)| matches!(control, Control::Fin { .. });
+    let early = control(&mut session, now, second);
+    assert!(!early.iter().any(is_fin), "nothing may overtake the OPEN");
+    let opened = Control::Opened { flow, window: 10 };
+    let told = session.handle_record(now, second, Record::Control(0, opened));
+    assert_eq!((told, session.invariants()), (Ok(()), Ok(())));
+    assert!(control(&mut session, now, second).iter().any(is_fin));
+}
+
+#[test]
+fn a_subflow_too_many_says_nothing_of_its_path() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now);
     for id in 1..=MAX_SUBFLOWS_PER_PATH as u32 {
         session.subflow_joined(now, SubflowId(id), 0, SubflowInfo::default());
     }
