@@ -480,6 +480,7 @@ impl Pair {
             }
             Event::Path { path, state } => self.path_events.push((now, side, path, state)),
             Event::Accepted(_) | Event::Readable(_) | Event::Writable(_) => {}
+            Event::Ejected(incident) => panic!("seed {}: {incident:?}", self.seed),
             Event::SchedulerResult { .. } | Event::Ended(_) => {}
             Event::Ejected(incident) => panic!("{incident:?}"),
         }
