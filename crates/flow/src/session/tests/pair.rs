@@ -482,7 +482,6 @@ impl Pair {
             Event::Accepted(_) | Event::Readable(_) | Event::Writable(_) => {}
             Event::Ejected(incident) => panic!("seed {}: {incident:?}", self.seed),
             Event::SchedulerResult { .. } | Event::Ended(_) => {}
-            Event::Ejected(incident) => panic!("{incident:?}"),
         }
     }
 
