@@ -12,8 +12,29 @@ use guywire_ebpf::{Insn, Machine, Program};
 
 use super::output::print;
 
+mod check;
+mod list;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum SchedCommand {
+    /// Show the schedulers that are built in
+    List,
+    /// Tell what a scheduler does, when to use it, and when it hurts
+    Explain {
+        /// Its name
+        name: String,
+    },
+    /// Say whether a scheduler can be relied on: load it, and play simulated networks with it
+    ///
+    /// Fails when the verdict is `refused`.
+    Check {
+        /// The name of one that is built in, or an object file
+        #[arg(value_name = "NAME|OBJ")]
+        what: String,
+        /// Print the report as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run raw eBPF instructions, so that a conformance suite can drive the machine.
     ///
     /// Instructions are read from standard input as hexadecimal bytes; r0 is printed as a hexadecimal
@@ -31,6 +52,15 @@ pub(super) enum SchedCommand {
 impl SchedCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::List => {
+                print(&list::list())?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Explain { name } => {
+                print(&list::explain(&name)?)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Check { what, json } => check::run(&what, json),
             Self::ExecRaw { memory, fuel } => {
                 let mut code = String::new();
                 std::io::stdin()

@@ -1,0 +1,229 @@
+//! `guywire sched check`: what becomes of a scheduler, before anything depends on it.
+//!
+//! An object is loaded and passes the machine's static pass, or not. Then it schedules both ends of
+//! simulated networks, with cuts, losses and flows of all kinds, under the guard. Native schedulers are
+//! played too.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use data_encoding::HEXLOWER;
+use guywire_ebpf::loader::limits;
+use guywire_ebpf::scheduler::{Bpf, Settings, Unfit};
+use guywire_sched::{Factory, native};
+use guywire_sim::schedulers;
+use serde::Serialize;
+
+use super::super::output::print;
+
+/// Networks that are played.
+const NETWORKS: u64 = 40;
+/// Whoever is ejected in more than one of so many is refused.
+const ONE_IN: usize = 10;
+
+/// What may be done with a scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    /// Nothing speaks against it.
+    Works,
+    /// It runs, and something speaks against relying on it.
+    Experimental,
+    /// It cannot be used, or is ejected again and again.
+    Refused,
+}
+
+/// The answer of the command, as `--json` prints it.
+#[derive(Debug, Serialize)]
+struct Report {
+    name: String,
+    kind: &'static str,
+    /// SHA-256 of the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    verdict: Verdict,
+    /// Networks played.
+    networks: u64,
+    /// In how many of them it was ejected.
+    ejected: usize,
+    reasons: Vec<String>,
+}
+
+pub(super) fn run(what: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let report = check(what)?;
+    let text = match json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => report.text(),
+    };
+    print(&text)?;
+    Ok(match report.verdict {
+        Verdict::Works | Verdict::Experimental => ExitCode::SUCCESS,
+        Verdict::Refused => ExitCode::FAILURE,
+    })
+}
+
+/// Checks a scheduler that is built in, or an object file.
+fn check(what: &str) -> anyhow::Result<Report> {
+    if let Some(native) = native(what) {
+        return Ok(Report::played(what, "native", &Factory::from(native)));
+    }
+    let bpf = match Bpf::embedded(what) {
+        Some(bpf) => Ok(bpf),
+        None => Bpf::load(what, &read(what)?),
+    };
+    Ok(match bpf {
+        Ok(bpf) => Report::of_object(&bpf),
+        Err(unfit) => Report::unfit(what, &unfit),
+    })
+}
+
+/// Reads an object file, no more of it than the loader takes.
+fn read(path: &str) -> anyhow::Result<Vec<u8>> {
+    let file = File::open(path).with_context(|| {
+        format!(
+            "`{path}` is neither a scheduler that is built in (`guywire sched list`) nor a file that can be read"
+        )
+    })?;
+    let mut bytes = Vec::new();
+    let most = limits::FILE as u64 + 1;
+    file.take(most)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read {path}"))?;
+    if bytes.len() > limits::FILE {
+        bail!("{path} is longer than {} bytes", limits::FILE);
+    }
+    Ok(bytes)
+}
+
+impl Report {
+    fn unfit(what: &str, unfit: &Unfit) -> Report {
+        Report {
+            name: what.to_owned(),
+            kind: "BPF",
+            hash: None,
+            verdict: Verdict::Refused,
+            networks: 0,
+            ejected: 0,
+            reasons: vec![unfit.to_string()],
+        }
+    }
+
+    fn of_object(bpf: &Bpf) -> Report {
+        let mut report = Report::played(bpf.name(), "BPF", &bpf.factory(Settings::default()));
+        report.hash = Some(HEXLOWER.encode(&bpf.hash()));
+        for poison in &bpf.object().poison {
+            report.object_to(Verdict::Experimental, format!("not modelled: {poison}"));
+        }
+        report
+    }
+
+    /// Plays the networks with it.
+    fn played(name: &str, kind: &'static str, factory: &Factory) -> Report {
+        if std::io::stderr().is_terminal() {
+            eprintln!("playing {NETWORKS} simulated networks ...");
+        }
+        let swept = schedulers::play(factory, 0..NETWORKS);
+        let mut report = Report {
+            name: name.to_owned(),
+            kind,
+            hash: None,
+            verdict: Verdict::Works,
+            networks: NETWORKS,
+            ejected: 0,
+            reasons: Vec::new(),
+        };
+        for outcome in &swept.outcomes {
+            let Some(ejected) = outcome.ejected.first() else {
+                continue;
+            };
+            report.ejected += 1;
+            let verdict = match report.ejected * ONE_IN > NETWORKS as usize {
+                true => Verdict::Refused,
+                false => Verdict::Experimental,
+            };
+            let (seed, reason) = (outcome.seed, ejected.reason);
+            let text = format!("ejected in network {seed}: {reason}: {}", ejected.text);
+            report.object_to(verdict, text);
+        }
+        for failure in &swept.failures {
+            report.object_to(Verdict::Refused, failure.to_string());
+        }
+        report
+    }
+
+    fn object_to(&mut self, verdict: Verdict, reason: String) {
+        if self.verdict != Verdict::Refused {
+            self.verdict = verdict;
+        }
+        self.reasons.push(reason);
+    }
+
+    fn text(&self) -> String {
+        /// More would not help anybody.
+        const SHOWN: usize = 3;
+        let verdict = match self.verdict {
+            Verdict::Works => "works",
+            Verdict::Experimental => "experimental",
+            Verdict::Refused => "refused",
+        };
+        let mut text = format!("{}: {verdict}\n", self.name);
+        if self.networks > 0 {
+            let (ejected, networks) = (self.ejected, self.networks);
+            let _ = writeln!(
+                text,
+                "  ejected in {ejected} of {networks} simulated networks"
+            );
+        }
+        for reason in self.reasons.iter().take(SHOWN) {
+            let _ = writeln!(text, "  {}", reason.replace('\n', "\n  "));
+        }
+        if let Some(more) = self.reasons.len().checked_sub(SHOWN + 1) {
+            let _ = writeln!(text, "  and {} more; --json has all", more + 1);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zoo(member: &str) -> String {
+        let root = env!("CARGO_MANIFEST_DIR");
+        format!("{root}/../../bpf/zoo/{member}.bpf.o")
+    }
+
+    #[test]
+    fn our_own_works() {
+        let report = check("bpf_rr").unwrap();
+        assert_eq!((report.verdict, report.ejected), (Verdict::Works, 0));
+        assert_eq!(report.hash.as_ref().map(String::len), Some(64));
+    }
+
+    #[test]
+    fn a_bad_one_is_refused_with_its_reason() {
+        let report = check(&zoo("z_endless")).unwrap();
+        assert_eq!(report.verdict, Verdict::Refused);
+        assert!(
+            report.text().contains("fuel exhausted"),
+            "{}",
+            report.text()
+        );
+    }
+
+    #[test]
+    fn what_does_not_load_is_refused_and_says_why() {
+        let report = check(&zoo("z_recursion")).unwrap();
+        assert_eq!((report.verdict, report.networks), (Verdict::Refused, 0));
+        assert!(report.text().contains("recursion"), "{}", report.text());
+    }
+
+    #[test]
+    fn what_is_not_there_names_the_next_step() {
+        let error = check("/nowhere").unwrap_err().to_string();
+        assert!(error.contains("guywire sched list"), "{error}");
+    }
+}
