@@ -171,7 +171,11 @@ impl Session {
         }
     }
 
+    /// Debts were taken off subflows, which may have room again for those who wait.
     pub(super) fn relieve(&mut self, relief: Relief) {
+        if !relief.is_empty() {
+            self.unpark();
+        }
         for (subflow, bytes) in relief {
             if let Some(subflow) = self.subflows.get_mut(&subflow) {
                 subflow.relieve(bytes);
