@@ -65,6 +65,24 @@ pub struct SubflowView {
 }
 
 impl SubflowView {
+    /// One without any figures, to be filled in. Its rate is the least there is.
+    pub const EMPTY: SubflowView = SubflowView {
+        id: SubflowId(0),
+        path: 0,
+        srtt: Duration::ZERO,
+        rttvar: Duration::ZERO,
+        min_rtt: Duration::ZERO,
+        rate: 1,
+        queued: 0,
+        room: 0,
+        mss: 0,
+        unacked: 0,
+        delivered: 0,
+        given: 0,
+        backup: false,
+        stale: false,
+    };
+
     /// Bytes that the subflow was given and the other end has not acknowledged (`sk_wmem_queued`), at
     /// most what an `int` holds.
     pub fn in_socket(&self) -> u64 {

@@ -97,18 +97,8 @@ fn subflow(path: usize, rate: u64) -> SubflowView {
     SubflowView {
         id: SubflowId(path as u32),
         path: path as u8,
-        srtt: Duration::ZERO,
-        rttvar: Duration::ZERO,
-        min_rtt: Duration::ZERO,
         rate,
-        queued: 0,
-        room: 0,
-        mss: 0,
-        unacked: 0,
-        delivered: 0,
-        given: 0,
-        backup: false,
-        stale: false,
+        ..SubflowView::EMPTY
     }
 }
 

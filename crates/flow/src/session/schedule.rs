@@ -215,7 +215,7 @@ impl Session {
     }
 
     fn views(&self, id: u64) -> ([SubflowView; MAX_SUBFLOWS], usize) {
-        let mut views = [EMPTY_VIEW; MAX_SUBFLOWS];
+        let mut views = [SubflowView::EMPTY; MAX_SUBFLOWS];
         let mut count = 0;
         for (view, (id, subflow)) in views.iter_mut().zip(self.subflows_of(id)) {
             let path = self.paths.get(&subflow.path);
@@ -452,23 +452,6 @@ impl Session {
             .min()
     }
 }
-
-const EMPTY_VIEW: SubflowView = SubflowView {
-    id: SubflowId(0),
-    path: 0,
-    srtt: std::time::Duration::ZERO,
-    rttvar: std::time::Duration::ZERO,
-    min_rtt: std::time::Duration::ZERO,
-    rate: 1,
-    queued: 0,
-    room: 0,
-    mss: 0,
-    unacked: 0,
-    delivered: 0,
-    given: 0,
-    backup: false,
-    stale: false,
-};
 
 /// What a scheduler is shown for a chunk.
 pub(super) struct Shown {
