@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use guywire_flow::record::{self, Control, PathNotice};
+use guywire_flow::record::{self, CLASSES, Choice, Control, PathNotice};
 use guywire_flow::{
-    Config, Destination, Event, FlowReason, Outgoing, PathAttributes, Read, Session, SessionReason,
+    Answer, Config, Destination, Event, FlowReason, Outgoing, PathAttributes, Read, Session, SessionReason,
     Side, SubflowId, SubflowInfo, Time,
 };
 use libfuzzer_sys::fuzz_target;
@@ -87,7 +87,6 @@ impl End {
             memory: MEMORY,
             max_flows: MAX_FLOWS,
             scheduler: guywire_sched::Factory::default(),
-            catalogue: guywire_sched::factory::natives(),
             limits: Default::default(),
         });
         let now = Time::ZERO + Duration::from_secs(1);
@@ -186,7 +185,7 @@ impl End {
             10 => self.join(step >> 4 & 1),
             11 if self.side == Side::Router => {
                 let to = Destination::Service("x".to_owned());
-                if let Ok(flow) = self.session.open(now, to) {
+                if let Ok(flow) = self.session.open(now, to, 0) {
                     self.flows.push(flow);
                 }
             }
@@ -240,6 +239,7 @@ impl End {
                 flow: 2 * (self.number + 1),
                 to: Destination::Service("x".to_owned()),
                 window: number,
+                class: number as u8 % CLASSES,
             },
             4 => Control::Opened {
                 flow,
@@ -264,9 +264,14 @@ impl End {
                 },
                 backup: number % 2 == 0,
             },
-            _ => Control::Scheduler {
+            _ => Control::Scheduler(Choice {
+                class: number as u8 % CLASSES,
+                serial: number,
                 name: "redundant".to_owned(),
-            },
+                hash: None,
+                in_turn: false,
+                maps: Vec::new(),
+            }),
         }
     }
 
@@ -327,6 +332,11 @@ impl End {
                     }
                     Event::Reset { flow, .. } | Event::Complete(flow) => {
                         self.flows.retain(|&other| other != flow);
+                    }
+                    Event::Chosen(choice) => {
+                        let found = guywire_sched::native(&choice.name).map(Into::into);
+                        let answer = Answer::Use(found);
+                        self.session.answer_choice(self.now, &choice, answer);
                     }
                     _ => {}
                 }

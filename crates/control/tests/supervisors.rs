@@ -56,6 +56,7 @@ impl Place {
             ],
             state_dir: Some(self.at("state")),
             run_dir: Some(self.at("run")),
+            objects_from: Vec::new(),
         };
         ServerConfig::parse(Path::new("server.toml"), &new.to_toml()).unwrap()
     }

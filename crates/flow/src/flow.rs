@@ -21,6 +21,8 @@ const ACK_TRAILING: Duration = Duration::from_millis(5);
 
 /// One proxied connection.
 pub(crate) struct Flow {
+    /// Below [`CLASSES`](crate::record::CLASSES).
+    pub(crate) class: u8,
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
     pub(crate) scheduler: Box<dyn Scheduler>,
@@ -53,6 +55,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn new(
+        class: u8,
         scheduler: Box<dyn Scheduler>,
         send_limit: u64,
         window: u64,
@@ -60,6 +63,7 @@ impl Flow {
         now: Time,
     ) -> Flow {
         Flow {
+            class,
             send: SendHalf::new(send_limit),
             recv: RecvHalf::new(window),
             scheduler,

@@ -55,6 +55,6 @@ pub use path::{PathAttributes, PathState};
 pub use reason::{FlowReason, SessionReason};
 pub use record::Destination;
 pub use session::{
-    Config, Event, Gone, Incident, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side,
+    Answer, Config, Event, Gone, Incident, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side,
 };
 pub use subflow::SubflowInfo;

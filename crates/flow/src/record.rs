@@ -16,6 +16,13 @@ use thiserror::Error;
 use crate::reason::{FlowReason, SessionReason};
 use crate::varint;
 
+mod choice;
+
+pub use choice::{
+    CLASSES, Choice, ChoiceResult, Fate, MAX_MAP_BYTES, MAX_MAP_VALUES, MAX_OBJECT, MAX_TEXT,
+    OBJECT_PIECE, Piece,
+};
+
 /// Bit 0 of the flags: a type that is not known ends the session.
 pub const CRITICAL: u8 = 1;
 /// Bit 1 of the flags: the body begins with a control number.
@@ -24,13 +31,14 @@ pub const NUMBERED: u8 = 2;
 pub const MAX_BODY: usize = 16_384;
 /// The longest header: type, flags, flow, length, and the data sequence number of DATA.
 pub const MAX_HEADER: usize = 1 + 1 + 8 + 4 + 8;
-/// The longest name of a service or scheduler, in bytes.
+/// The longest name of a service, scheduler or map, in bytes.
 pub const MAX_NAME: usize = 32;
 
 /// Type numbers. 0x01 is HELLO, which precedes the session (`guywire-transport`).
 mod kind {
     pub(super) const PATH_STATUS: u8 = 0x02;
     pub(super) const SCHEDULER: u8 = 0x03;
+    pub(super) const SCHEDULER_OBJECT: u8 = 0x04;
     pub(super) const SCHEDULER_RESULT: u8 = 0x05;
     pub(super) const PING: u8 = 0x06;
     pub(super) const PONG: u8 = 0x07;
@@ -79,17 +87,11 @@ pub enum Control {
         backup: bool,
     },
     /// The scheduler that the router wants for what the server sends.
-    Scheduler {
-        /// Its name, at most [`MAX_NAME`] bytes.
-        name: String,
-    },
-    /// The server's answer.
-    SchedulerResult {
-        /// The name that was asked for.
-        name: String,
-        /// Whether new flows use it.
-        accepted: bool,
-    },
+    Scheduler(Choice),
+    /// A piece of an object that the server said it wants.
+    SchedulerObject(Piece),
+    /// The server's answer, and later what became of it.
+    SchedulerResult(ChoiceResult),
     /// The session ends.
     GoAway(SessionReason),
     /// A new flow.
@@ -100,6 +102,8 @@ pub enum Control {
         to: Destination,
         /// Bytes the opener accepts in the other direction.
         window: u64,
+        /// The class that it belongs to, below [`CLASSES`].
+        class: u8,
     },
     /// The destination accepted.
     Opened {
@@ -292,16 +296,32 @@ impl<'a> Fields<'a> {
         Ok(Destination::Address(SocketAddr::new(ip, port)))
     }
 
-    fn name(&mut self, field: &'static str) -> Result<String, RecordError> {
-        let length = usize::from(self.byte(field)?);
-        let (name, rest) = self
+    /// Bytes with their number in front, at most `max`.
+    fn bytes(&mut self, max: usize, field: &'static str) -> Result<&'a [u8], RecordError> {
+        let length = usize::try_from(self.varint(field)?).unwrap_or(usize::MAX);
+        let (bytes, rest) = self
             .rest
             .split_at_checked(length)
-            .filter(|_| length <= MAX_NAME)
+            .filter(|_| length <= max)
             .ok_or_else(|| self.bad(field))?;
         self.rest = rest;
-        let name = std::str::from_utf8(name).map_err(|_| self.bad(field))?;
-        Ok(name.to_owned())
+        Ok(bytes)
+    }
+
+    fn text(&mut self, max: usize, field: &'static str) -> Result<String, RecordError> {
+        let text = std::str::from_utf8(self.bytes(max, field)?).map_err(|_| self.bad(field))?;
+        Ok(text.to_owned())
+    }
+
+    fn name(&mut self, field: &'static str) -> Result<String, RecordError> {
+        self.text(MAX_NAME, field)
+    }
+
+    fn class(&mut self) -> Result<u8, RecordError> {
+        let class = self.byte("class")?;
+        (class < CLASSES)
+            .then_some(class)
+            .ok_or_else(|| self.bad("class"))
     }
 }
 
@@ -358,18 +378,15 @@ fn parse_control(
             },
             backup: fields.byte("backup")? != 0,
         },
-        kind::SCHEDULER => Control::Scheduler {
-            name: fields.name("name")?,
-        },
-        kind::SCHEDULER_RESULT => Control::SchedulerResult {
-            accepted: fields.byte("result")? == 0,
-            name: fields.name("name")?,
-        },
+        kind::SCHEDULER => Control::Scheduler(choice::take(fields)?),
+        kind::SCHEDULER_OBJECT => Control::SchedulerObject(choice::take_piece(fields)?),
+        kind::SCHEDULER_RESULT => Control::SchedulerResult(choice::take_result(fields)?),
         kind::GOAWAY => Control::GoAway(SessionReason::from_code(fields.byte("reason")?)),
         kind::OPEN => Control::Open {
             flow,
             window: fields.varint("window")?,
             to: fields.destination()?,
+            class: fields.class()?,
         },
         kind::OPENED => Control::Opened {
             flow,
@@ -423,22 +440,31 @@ fn put_control_body(body: &mut Vec<u8>, control: &Control) -> (u8, u64) {
             body.extend_from_slice(&[*path, state, u8::from(*backup)]);
             (kind::PATH_STATUS, 0)
         }
-        Control::Scheduler { name } => {
-            put_name(body, name);
+        Control::Scheduler(choice) => {
+            choice::put(body, choice);
             (kind::SCHEDULER, 0)
         }
-        Control::SchedulerResult { name, accepted } => {
-            body.push(u8::from(!accepted));
-            put_name(body, name);
+        Control::SchedulerObject(piece) => {
+            choice::put_piece(body, piece);
+            (kind::SCHEDULER_OBJECT, 0)
+        }
+        Control::SchedulerResult(result) => {
+            choice::put_result(body, result);
             (kind::SCHEDULER_RESULT, 0)
         }
         Control::GoAway(reason) => {
             body.push(reason.code());
             (kind::GOAWAY, 0)
         }
-        Control::Open { flow, to, window } => {
+        Control::Open {
+            flow,
+            to,
+            window,
+            class,
+        } => {
             varint::put(body, *window);
             put_destination(body, to);
+            body.push(*class);
             (kind::OPEN, *flow)
         }
         Control::Opened { flow, window } => {
@@ -485,8 +511,12 @@ fn put_destination(body: &mut Vec<u8>, to: &Destination) {
 
 fn put_name(body: &mut Vec<u8>, name: &str) {
     debug_assert!(name.len() <= MAX_NAME);
-    body.push(name.len() as u8);
-    body.extend_from_slice(name.as_bytes());
+    put_bytes(body, name.as_bytes());
+}
+
+fn put_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
+    varint::put(body, bytes.len() as u64);
+    body.extend_from_slice(bytes);
 }
 
 /// The header of a DATA record for `length` bytes (at least 1, at most [`MAX_BODY`] less the sequence

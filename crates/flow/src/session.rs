@@ -10,7 +10,8 @@
 //! |---|---|
 //! | `records` | takes records that arrive |
 //! | `schedule` | asks the schedulers, cuts chunks, writes records |
-//! | `ejection` | which scheduler is in use, and what happens when the guard ejects it |
+//! | `ejection` | which schedulers are in use, and what happens when the guard ejects one |
+//! | `choices` | which ones the router wants of the server |
 //! | `acks` | acknowledges data, grants windows |
 //! | `paths` | judges paths, takes subflows in and out |
 //! | `lending` | gives busy flows subflows of their own |
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use guywire_sched::guard::Limits;
-use guywire_sched::{Catalogue, Factory, SubflowId, Time};
+use guywire_sched::{Factory, SubflowId, Time};
 use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
@@ -28,12 +29,13 @@ use crate::credit::{Credit, MIN_SHARE, SendBudget};
 use crate::flow::{Flow, Queue};
 use crate::path::{Path, PathState};
 use crate::reason::{FlowReason, SessionReason};
-use crate::record::{Control, Destination};
+use crate::record::{CLASSES, Choice, ChoiceResult, Control, Destination, Piece};
 use crate::send::{AckOfUnsent, Relief};
 use crate::subflow::Subflow;
 use crate::timer::{Timer, Timers};
 
 mod acks;
+mod choices;
 mod ejection;
 mod invariants;
 mod lending;
@@ -41,8 +43,9 @@ mod paths;
 mod records;
 mod schedule;
 
-use ejection::InUse;
+pub use choices::Answer;
 pub use ejection::Incident;
+use ejection::Schedulers;
 
 #[cfg(test)]
 mod tests;
@@ -68,16 +71,14 @@ pub struct Config {
     pub memory: u64,
     /// How many flows this end permits at once; fewer if `memory` is small.
     pub max_flows: u64,
-    /// Schedules what this end sends.
+    /// Schedules what this end sends, until another is chosen.
     pub scheduler: Factory,
-    /// What the router may choose for the server, by name.
-    pub catalogue: Catalogue,
     /// What schedulers may do before they are ejected.
     pub limits: Limits,
 }
 
 /// What a session has to tell its driver.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// The subflow has something to send: call [`Session::poll_transmit`].
     Transmit(SubflowId),
@@ -120,14 +121,14 @@ pub enum Event {
         /// Its state now.
         state: PathState,
     },
-    /// Router: what the server says to the scheduler it was asked to use.
-    SchedulerResult {
-        /// The name asked for.
-        name: String,
-        /// Whether its flows use it.
-        accepted: bool,
-    },
-    /// A scheduler misbehaved: all flows go on with `default`.
+    /// Server: the router wants another scheduler for the flows of a class. Answer with
+    /// [`Session::answer_choice`].
+    Chosen(Choice),
+    /// Server: a piece of an object. It may be one that nobody asked for.
+    ObjectPiece(Piece),
+    /// Router: what the server says to a choice. The last thing it says holds.
+    ChoiceResult(ChoiceResult),
+    /// A scheduler misbehaved: all flows that it scheduled go on with `default`.
     Ejected(Box<Incident>),
     /// The session is over; all its flows were reset.
     Ended(SessionReason),
@@ -174,7 +175,9 @@ pub struct PathReport {
 pub struct Session {
     config: Config,
     /// What flows are scheduled with; the router may choose it for both ends.
-    in_use: InUse,
+    schedulers: Schedulers,
+    /// Serial number of the last choice for each class: sent by the router, taken by the server.
+    chosen: BTreeMap<u8, u64>,
     flows: BTreeMap<u64, Flow>,
     subflows: BTreeMap<SubflowId, Subflow>,
     paths: BTreeMap<u8, Path>,
@@ -207,7 +210,8 @@ impl Session {
     /// A session without subflows yet. What the other end permits is told by [`Session::set_peer`].
     pub fn new(config: Config) -> Session {
         Session {
-            in_use: InUse::new(config.scheduler.clone(), config.limits),
+            schedulers: Schedulers::new(config.scheduler.clone(), config.limits),
+            chosen: BTreeMap::new(),
             flows: BTreeMap::new(),
             subflows: BTreeMap::new(),
             paths: BTreeMap::new(),
@@ -264,11 +268,6 @@ impl Session {
         self.peer_share = share.min(self.send_budget.room(0));
     }
 
-    /// The name of the scheduler in use.
-    pub fn scheduler(&self) -> &str {
-        self.in_use.name()
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -294,13 +293,13 @@ impl Session {
         self.pump(now);
     }
 
-    /// Router: opens a flow; its bytes may be written at once.
+    /// Router: opens a flow of a class; its bytes may be written at once.
     ///
     /// # Errors
     /// [`FlowReason::TooMany`] when as many flows are open as either end permits, and
     /// [`FlowReason::SessionEnded`].
-    pub fn open(&mut self, now: Time, to: Destination) -> Result<u64, FlowReason> {
-        debug_assert_eq!(self.config.side, Side::Router);
+    pub fn open(&mut self, now: Time, to: Destination, class: u8) -> Result<u64, FlowReason> {
+        debug_assert!(self.config.side == Side::Router && class < CLASSES);
         if self.ended {
             return Err(FlowReason::SessionEnded);
         }
@@ -310,7 +309,7 @@ impl Session {
         }
         self.next_flow += 2;
         let id = self.next_flow;
-        let mut flow = self.new_flow(now, self.peer_share);
+        let mut flow = self.new_flow(now, class, self.peer_share);
         flow.opening = Some(Default::default());
         let window = flow.window;
         flow.recv.grant(window);
@@ -319,15 +318,17 @@ impl Session {
             flow: id,
             to,
             window,
+            class,
         });
         self.start_lending(now);
         Ok(id)
     }
 
-    fn new_flow(&mut self, now: Time, send_limit: u64) -> Flow {
+    fn new_flow(&mut self, now: Time, class: u8, send_limit: u64) -> Flow {
         let growth = self.credit.first_helping();
         let window = self.credit.share() + growth;
-        Flow::new(self.in_use.instance(), send_limit, window, growth, now)
+        let scheduler = self.schedulers.of(class).instance();
+        Flow::new(class, scheduler, send_limit, window, growth, now)
     }
 
     /// Server: the destination of a flow accepted.
@@ -432,12 +433,6 @@ impl Session {
         self.after_read(now, id);
         self.complete_if_done(now, id);
         Ok(())
-    }
-
-    /// Router: asks the server to schedule what it sends with `name`; the answer is an event.
-    pub fn request_scheduler(&mut self, name: &str) {
-        let name = name.to_owned();
-        self.tell(Control::Scheduler { name });
     }
 
     /// Ends the session: tells the other end where that is possible and resets all flows.

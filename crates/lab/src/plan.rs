@@ -17,6 +17,8 @@ pub struct Plan {
     pub links: String,
     /// The scheduler the router uses; its own default if none is named.
     pub scheduler: Option<String>,
+    /// Whether the server takes schedulers' objects from the router.
+    pub objects: bool,
     /// Whether Guywire runs on router and server. Without it the router is a
     /// plain multi-WAN box that masquerades.
     pub guywire: bool,
@@ -54,6 +56,7 @@ impl Plan {
         Plan {
             links: links.to_string(),
             scheduler: None,
+            objects: false,
             guywire: true,
             seed: 0,
             events: VecDeque::new(),

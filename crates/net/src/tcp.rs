@@ -17,6 +17,11 @@ use crate::sys;
 const TCP_RTO_MAX_MS: i32 = 44;
 /// `SIOCOUTQNSD` of linux/sockios.h: bytes queued but not yet sent.
 const SIOCOUTQNSD: u32 = 0x894B;
+/// `TCP_SAVE_SYN` and `TCP_SAVED_SYN` of linux/tcp.h, since Linux 4.2.
+const TCP_SAVE_SYN: i32 = 27;
+const TCP_SAVED_SYN: i32 = 28;
+/// Room for the longest IPv6 header with a few extensions, and the longest TCP header.
+const SYN_ROOM: usize = 256;
 /// Room for `struct tcp_info`, 248 bytes in Linux 6.18, to grow.
 const TCP_INFO_ROOM: usize = 384;
 
@@ -267,6 +272,40 @@ pub fn set_maxseg(socket: impl AsFd, bytes: u32) -> io::Result<()> {
 /// What `setsockopt` says.
 pub fn set_reset_on_close(socket: impl AsFd, reset: bool) -> io::Result<()> {
     SockRef::from(&socket).set_linger(reset.then_some(Duration::ZERO))
+}
+
+/// Lets a listener keep the first packet of each connection that it accepts from now on, for [`syn_dscp`].
+///
+/// # Errors
+/// What `setsockopt` says.
+pub fn save_syn(listener: impl AsFd) -> io::Result<()> {
+    sys::setsockopt_int(listener.as_fd(), libc::IPPROTO_TCP, TCP_SAVE_SYN, 1)
+}
+
+/// The DSCP of the first packet of an accepted connection; `None` if it was not kept ([`save_syn`]) or was asked
+/// for before.
+///
+/// # Errors
+/// What `getsockopt` says.
+pub fn syn_dscp(socket: impl AsFd) -> io::Result<Option<u8>> {
+    let mut headers = [0; SYN_ROOM];
+    let length = sys::getsockopt(
+        socket.as_fd(),
+        libc::IPPROTO_TCP,
+        TCP_SAVED_SYN,
+        &mut headers,
+    )?;
+    Ok(dscp(&headers[..length]))
+}
+
+/// The DSCP of an IP packet: the upper six bits of the second byte (IPv4), or of the eight that follow the
+/// version (IPv6).
+fn dscp(packet: &[u8]) -> Option<u8> {
+    match *packet {
+        [first, second, ..] if first >> 4 == 4 => Some(second >> 2),
+        [first, second, ..] if first >> 4 == 6 => Some((first << 4 | second >> 4) >> 2),
+        _ => None,
+    }
 }
 
 /// Sends by this device only. Without CAP_NET_RAW it works once per socket.

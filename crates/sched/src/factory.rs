@@ -3,7 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{NATIVE, Native, Scheduler, native};
+use crate::{NATIVE, Native, Scheduler};
+
+/// A value for a map of a scheduler: what `bpftool map update` does for one that is pinned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapValue {
+    /// The map.
+    pub map: String,
+    /// The key's bytes.
+    pub key: Vec<u8>,
+    /// The value's bytes.
+    pub value: Vec<u8>,
+}
 
 /// Makes an instance for one direction of a flow. All that a maker made may share state, as the
 /// flows of one kernel share a program's maps.
@@ -13,6 +24,7 @@ pub type Maker = Box<dyn Fn() -> Box<dyn Scheduler> + Send + Sync>;
 #[derive(Clone)]
 pub struct Factory {
     name: Arc<str>,
+    hash: Option<[u8; 32]>,
     safe: bool,
     start: Arc<dyn Fn() -> Maker + Send + Sync>,
 }
@@ -22,14 +34,33 @@ impl Factory {
     pub fn new(name: &str, start: impl Fn() -> Maker + Send + Sync + 'static) -> Factory {
         Factory {
             name: name.into(),
+            hash: None,
             safe: false,
             start: Arc::new(start),
+        }
+    }
+
+    /// The same, made from an object with this SHA-256.
+    pub fn of_object(self, hash: [u8; 32]) -> Factory {
+        Factory {
+            hash: Some(hash),
+            ..self
         }
     }
 
     /// What people call it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// SHA-256 of its object, if it was made from one.
+    pub fn hash(&self) -> Option<[u8; 32]> {
+        self.hash
+    }
+
+    /// Whether both run the same code: what one does, the other would.
+    pub fn is_same(&self, other: &Factory) -> bool {
+        (self.hash, &self.name) == (other.hash, &other.name)
     }
 
     /// Whether it is `default` itself: nothing steps in for it.
@@ -64,12 +95,4 @@ impl From<&'static Native> for Factory {
             ..Factory::new(native.name, move || Box::new(make))
         }
     }
-}
-
-/// Finds the scheduler that the other end asks for, if it may have that.
-pub type Catalogue = Arc<dyn Fn(&str) -> Option<Factory> + Send + Sync>;
-
-/// A catalogue of the native schedulers.
-pub fn natives() -> Catalogue {
-    Arc::new(|name| native(name).map(Factory::from))
 }

@@ -6,7 +6,7 @@
 //! | nothing placed while data waits and nothing is in flight, so that no ack can wake it | [`Limits::stall`] | ejected |
 //! | nothing placed although `default` would send | [`Limits::soft`], or [`Limits::soft_trips`] round trips | `default` places one chunk: an *override* |
 //! | overrides within a second in one flow that marked nothing, not even what is full | [`Limits::overrides`] | ejected |
-//! | time of all calls in a window | [`Limits::share`] of [`Limits::window`] | ejected |
+//! | time of all calls of a session in a window | [`Limits::share`] of [`Limits::window`] | ejected |
 //! | time of all calls at one moment, between two polls of the runtime | [`Limits::run`] | ejected |
 //!
 //! Time is passed in, and the time that calls take is what the scheduler says it spent in
@@ -101,15 +101,22 @@ impl Decision {
     }
 }
 
+/// What the calls of all schedulers of a session took.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// When the window began, and what calls took since.
+    window: (Time, Duration),
+    /// The last moment at which calls were made, and what they took.
+    run: (Time, Duration),
+}
+
 /// Asks one scheduler of a session, for all its flows.
 #[derive(Debug, Default)]
 pub struct Guard {
     limits: Limits,
     decisions: VecDeque<Decision>,
-    /// When the window began, and what calls took since.
-    window: (Time, Duration),
-    /// The last moment at which calls were made, and what they took.
-    run: (Time, Duration),
+    /// All decisions so far.
+    decided: u64,
 }
 
 impl Guard {
@@ -131,12 +138,18 @@ impl Guard {
         self.decisions.iter()
     }
 
-    /// Asks. An error ejects.
+    /// How many decisions there were so far, those that are forgotten too.
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// Asks, at the expense of `budget`. An error ejects.
     ///
     /// # Errors
     /// What the scheduler did instead of deciding.
     pub fn ask(
         &mut self,
+        budget: &mut Budget,
         scheduler: &mut dyn Scheduler,
         question: Question,
         flow: u64,
@@ -152,7 +165,7 @@ impl Guard {
         if let Some(offence) = scheduler.offence() {
             return Err(offence);
         }
-        self.charge(view.now, scheduler.spent())?;
+        budget.charge(&self.limits, view.now, scheduler.spent())?;
         match marks
             .iter()
             .find(|&position| position >= view.subflows.len())
@@ -173,6 +186,7 @@ impl Guard {
         if self.decisions.len() == REMEMBERED {
             self.decisions.pop_front();
         }
+        self.decided += 1;
         self.decisions.push_back(Decision {
             at: view.now,
             flow,
@@ -182,12 +196,14 @@ impl Guard {
             marks,
         });
     }
+}
 
+impl Budget {
     /// Takes account of a call of so many instructions.
-    fn charge(&mut self, now: Time, instructions: u64) -> Result<(), Offence> {
-        let nanos = self.limits.instruction.as_nanos() as u64;
+    fn charge(&mut self, limits: &Limits, now: Time, instructions: u64) -> Result<(), Offence> {
+        let nanos = limits.instruction.as_nanos() as u64;
         let took = Duration::from_nanos(instructions.saturating_mul(nanos));
-        if now.since(self.window.0) >= self.limits.window {
+        if now.since(self.window.0) >= limits.window {
             self.window = (now, Duration::ZERO);
         }
         if now != self.run.0 {
@@ -195,13 +211,13 @@ impl Guard {
         }
         self.window.1 += took;
         self.run.1 += took;
-        let budget = self.limits.window.mul_f64(self.limits.share);
+        let budget = limits.window.mul_f64(limits.share);
         let over = |what: &str, spent: Duration, budget: Duration| {
             let text = format!("its calls took {spent:?} {what}, of {budget:?} that they may");
             Err(Offence::new(Reason::CpuShare, text))
         };
-        if self.run.1 > self.limits.run {
-            return over("in one run", self.run.1, self.limits.run);
+        if self.run.1 > limits.run {
+            return over("in one run", self.run.1, limits.run);
         }
         if self.window.1 > budget {
             return over("in a window", self.window.1, budget);

@@ -34,7 +34,7 @@ pub mod time;
 pub mod view;
 pub mod weighted;
 
-pub use factory::{Catalogue, Factory, Maker};
+pub use factory::{Factory, Maker, MapValue};
 pub use reason::{Offence, Reason};
 pub use run::Run;
 pub use time::Time;

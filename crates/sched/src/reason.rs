@@ -54,6 +54,18 @@ impl Reason {
         }
     }
 
+    /// Its number on the wire, from 1.
+    pub fn code(self) -> u8 {
+        let position = Reason::ALL.iter().position(|&reason| reason == self);
+        position.map_or(0, |position| position as u8 + 1)
+    }
+
+    /// The reason of that number.
+    pub fn by_code(code: u8) -> Option<Reason> {
+        let position = usize::from(code).checked_sub(1)?;
+        Reason::ALL.get(position).copied()
+    }
+
     /// The reason of that name.
     pub fn by_name(name: &str) -> Option<Reason> {
         Reason::ALL.into_iter().find(|reason| reason.name() == name)
@@ -109,6 +121,7 @@ mod tests {
     fn names_are_unique_and_found_again() {
         for reason in Reason::ALL {
             assert_eq!(Reason::by_name(reason.name()), Some(reason));
+            assert_eq!(Reason::by_code(reason.code()), Some(reason));
         }
     }
 }

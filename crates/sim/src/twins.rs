@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use guywire_ebpf::scheduler::{Bpf, MapValue, Settings};
+use guywire_ebpf::scheduler::{Bpf, Settings};
 use guywire_sched::{
-    FlowView, MAX_SUBFLOWS, Marks, Scheduler, SubflowId, SubflowView, Time, native, weighted,
+    FlowView, MAX_SUBFLOWS, MapValue, Marks, Scheduler, SubflowId, SubflowView, Time, native,
+    weighted,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;

@@ -92,7 +92,6 @@ impl<'a> World<'a> {
                 memory: network.memory[mine],
                 max_flows: network.max_flows,
                 scheduler: network.scheduler.clone(),
-                catalogue: guywire_sched::factory::natives(),
                 limits: Default::default(),
             })
         };

@@ -102,7 +102,7 @@ impl Inflow {
                     false => Verdict::Crumbs(*flow),
                 };
             }
-            Record::Control(_, Control::PathStatus { .. } | Control::Scheduler { .. }) => HEAVY,
+            Record::Control(_, Control::PathStatus { .. } | Control::Scheduler(_)) => HEAVY,
             _ => 1,
         };
         match self.signals.take(now, cost) {

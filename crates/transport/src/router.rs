@@ -10,8 +10,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use guywire_flow::{Config, PathAttributes, PathState, SessionReason, Side};
-use guywire_sched::Factory;
+use guywire_flow::record::{CLASSES, Choice, ChoiceResult, Fate};
+use guywire_flow::{Config, Incident, PathAttributes, PathState, SessionReason, Side};
+use guywire_sched::guard::Limits;
+use guywire_sched::{Factory, MapValue};
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
@@ -43,8 +45,52 @@ pub struct RouterConfig {
     pub memory: u64,
     /// How many flows may be open at once.
     pub max_flows: u32,
-    /// Schedules both directions.
-    pub scheduler: Factory,
+    /// What the schedulers of the session may do.
+    pub limits: Limits,
+}
+
+/// How the flows of a class are scheduled, in both directions.
+#[derive(Clone, Debug, Default)]
+pub struct Scheduling {
+    /// What schedules them here, and at the server if that agrees.
+    pub factory: Factory,
+    /// Of several that are marked each takes the next chunk: for the server to know, the factory does.
+    pub in_turn: bool,
+    /// What its maps hold at first: for the server to know, the factory does.
+    pub maps: Vec<MapValue>,
+    /// Its object, which the server may want.
+    pub object: Option<Arc<[u8]>>,
+}
+
+impl Scheduling {
+    fn is_same(&self, other: &Scheduling) -> bool {
+        self.factory.is_same(&other.factory)
+            && (self.in_turn, &self.maps) == (other.in_turn, &other.maps)
+    }
+
+    fn choice(&self, class: u8) -> Choice {
+        Choice {
+            class,
+            serial: 0,
+            name: self.factory.name().to_owned(),
+            hash: self.factory.hash(),
+            in_turn: self.in_turn,
+            maps: self.maps.clone(),
+        }
+    }
+}
+
+/// How the flows of a class are scheduled just now, for status.
+#[derive(Clone, Debug)]
+pub struct ClassReport {
+    /// The class.
+    pub class: u8,
+    /// What schedules them here.
+    pub here: Factory,
+    /// What was asked of the server.
+    pub asked: Factory,
+    /// What the server said; `None` while it has said nothing.
+    pub answer: Option<ChoiceResult>,
 }
 
 /// A link as it is now.
@@ -85,6 +131,15 @@ pub enum RouterNews {
     },
     /// Another router with the same key took over; this one has stopped.
     Superseded,
+    /// A scheduler was ejected here; the server was asked for `default` in its place.
+    Ejected(Box<Incident>),
+    /// What the server says to a scheduler that it was asked to use.
+    ChoiceResult {
+        /// The scheduler.
+        scheduler: Factory,
+        /// What the server says.
+        result: ChoiceResult,
+    },
 }
 
 /// The router's end; clones share it.
@@ -102,6 +157,10 @@ struct State {
     /// The server's worker that the session is with, once it has answered.
     server: Option<ServerHello>,
     links: BTreeMap<u8, LinkState>,
+    /// By class; none is as class 0, and that `default`.
+    schedulers: BTreeMap<u8, Scheduling>,
+    /// What the server of the session has said, by class.
+    answers: BTreeMap<u8, ChoiceResult>,
     superseded: bool,
 }
 
@@ -136,13 +195,15 @@ impl Router {
     /// Starts a router without links; [`Router::set_links`] gives it some. Needs a tokio runtime.
     pub fn start(config: RouterConfig) -> (Router, mpsc::UnboundedReceiver<RouterNews>) {
         let (news, receiver) = mpsc::unbounded_channel();
-        let (session, requests) = start_session(&config);
+        let (session, requests) = start_session(&config, &BTreeMap::new());
         let router = Router(Arc::new(Inner {
             config,
             state: Mutex::new(State {
                 session: session.clone(),
                 server: None,
                 links: BTreeMap::new(),
+                schedulers: BTreeMap::new(),
+                answers: BTreeMap::new(),
                 superseded: false,
             }),
             news,
@@ -201,6 +262,87 @@ impl Router {
         }
     }
 
+    /// How the flows of each class are scheduled from now on, those there are too; of classes that are not
+    /// named, as those of class 0.
+    pub fn set_schedulers(&self, schedulers: BTreeMap<u8, Scheduling>) {
+        let mut state = self.lock();
+        let session = state.session.clone();
+        let old = std::mem::replace(&mut state.schedulers, schedulers);
+        for class in 0..CLASSES {
+            let (was, is) = (old.get(&class), state.schedulers.get(&class).cloned());
+            let same = match (was, &is) {
+                (Some(was), Some(is)) => was.is_same(is),
+                (None, None) => true,
+                _ => false,
+            };
+            if same {
+                continue;
+            }
+            let factory = is.as_ref().map(|is| is.factory.clone());
+            session.with(|session, now| session.use_scheduler(now, class, factory));
+            state.ask(class);
+        }
+    }
+
+    /// How the flows of each class are scheduled just now.
+    pub fn schedulers(&self) -> Vec<ClassReport> {
+        let state = self.lock();
+        let here = |session: &guywire_flow::Session, _| {
+            let named = session.schedulers();
+            named
+                .map(|(class, factory)| (class, factory.clone()))
+                .collect::<Vec<_>>()
+        };
+        let report = |(class, here)| ClassReport {
+            class,
+            here,
+            asked: state.scheduling(class).factory,
+            answer: state.answers.get(&class).cloned(),
+        };
+        let here = state.session.with(|session, now| here(session, now));
+        here.into_iter().map(report).collect()
+    }
+
+    /// A scheduler was ejected: it is not asked for any more, here or of the server.
+    fn handle_ejection(&self, incident: Box<Incident>) {
+        let mut state = self.lock();
+        let alike: Vec<u8> = state
+            .schedulers
+            .iter()
+            .filter(|(_, scheduling)| scheduling.factory.is_same(&incident.scheduler))
+            .map(|(&class, _)| class)
+            .collect();
+        for class in alike {
+            state.schedulers.insert(class, Scheduling::default());
+            state.ask(class);
+        }
+        drop(state);
+        let _ = self.0.news.send(RouterNews::Ejected(incident));
+    }
+
+    fn handle_choice_result(&self, result: ChoiceResult) {
+        let mut state = self.lock();
+        let Scheduling {
+            factory: scheduler,
+            object,
+            ..
+        } = state.scheduling(result.class);
+        if result.fate == Fate::Wanted {
+            if let (Some(object), Some(hash)) = (object, scheduler.hash()) {
+                state
+                    .session
+                    .with(|session, _| session.send_object(hash, &object));
+            }
+            return;
+        }
+        state.answers.insert(result.class, result.clone());
+        drop(state);
+        let _ = self
+            .0
+            .news
+            .send(RouterNews::ChoiceResult { scheduler, result });
+    }
+
     /// The name of the link of a path.
     pub fn link_name(&self, path: u8) -> Option<String> {
         let state = self.lock();
@@ -220,8 +362,10 @@ impl Router {
                         let attempt = self.clone().attempt(session.clone(), path, small_segments);
                         tokio::spawn(attempt);
                     }
-                    // The server opens no flows.
-                    Some(Request::Open { .. }) => {}
+                    Some(Request::Ejected(incident)) => self.handle_ejection(incident),
+                    Some(Request::ChoiceResult(result)) => self.handle_choice_result(result),
+                    // The server opens no flows and chooses nothing.
+                    Some(Request::Open { .. } | Request::Choice(_) | Request::ObjectPiece(_)) => {}
                     None => return,
                 },
                 reason = session.ended() => {
@@ -246,10 +390,11 @@ impl Router {
         // Whatever ended it, a server that says so at once again is not asked in a tight loop.
         tokio::time::sleep(Duration::from_millis(50)).await;
         debug_assert!(old.is_ended());
-        let (session, requests) = start_session(&self.0.config);
         let mut state = self.lock();
+        let (session, requests) = start_session(&self.0.config, &state.schedulers);
         state.session = session.clone();
         state.server = None;
+        state.answers.clear();
         for link in state.links.values().filter(|link| link.link.present) {
             let (path, attributes) = (link.link.path, link.link.path_attributes());
             session.with(|session, now| session.add_path(now, path, attributes));
@@ -377,23 +522,57 @@ impl Router {
         if known.is_none() {
             session.with(|session, _| {
                 session.set_peer(hello.session_credit, hello.max_flows.into());
-                session.request_scheduler(self.0.config.scheduler.name());
             });
             state.server = Some(hello);
+            // A server begins with `default` for all.
+            let chosen: Vec<u8> = state.schedulers.keys().copied().collect();
+            for class in chosen {
+                state.ask(class);
+            }
         }
         Ok(stream)
     }
 }
 
-fn start_session(config: &RouterConfig) -> (SessionHandle, mpsc::UnboundedReceiver<Request>) {
-    SessionHandle::start(Config {
+impl State {
+    fn scheduling(&self, class: u8) -> Scheduling {
+        self.schedulers.get(&class).cloned().unwrap_or_default()
+    }
+
+    /// Asks the server, if it was reached, to schedule the flows of a class as this end does.
+    fn ask(&mut self, class: u8) {
+        if self.server.is_none() {
+            return;
+        }
+        self.answers.remove(&class);
+        let choice = match (class, self.schedulers.get(&class)) {
+            (_, Some(scheduling)) => scheduling.choice(class),
+            (0, None) => Scheduling::default().choice(class),
+            (_, None) => Choice {
+                name: String::new(),
+                ..Scheduling::default().choice(class)
+            },
+        };
+        self.session.with(|session, _| session.choose(choice));
+    }
+}
+
+fn start_session(
+    config: &RouterConfig,
+    schedulers: &BTreeMap<u8, Scheduling>,
+) -> (SessionHandle, mpsc::UnboundedReceiver<Request>) {
+    let (session, requests) = SessionHandle::start(Config {
         side: Side::Router,
         memory: config.memory,
         max_flows: config.max_flows.into(),
-        scheduler: config.scheduler.clone(),
-        catalogue: guywire_sched::factory::natives(),
-        limits: Default::default(),
-    })
+        scheduler: Factory::default(),
+        limits: config.limits,
+    });
+    for (&class, scheduling) in schedulers {
+        let factory = Some(scheduling.factory.clone());
+        session.with(|session, now| session.use_scheduler(now, class, factory));
+    }
+    (session, requests)
 }
 
 impl Endpoint {

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use guywire_flow::record::{self, Control};
-use guywire_flow::{Config, Destination, PathAttributes, SessionReason, Side};
-use guywire_sched::{Catalogue, Factory};
+use guywire_flow::record::{self, Choice, Control, Piece};
+use guywire_flow::{Config, Destination, Incident, PathAttributes, SessionReason, Side};
+use guywire_sched::Factory;
+use guywire_sched::guard::Limits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -49,10 +50,8 @@ pub struct ServerConfig {
     pub max_flows: u32,
     /// The families it can reach.
     pub families: Families,
-    /// Schedules what it sends until a router asks for another.
-    pub scheduler: Factory,
-    /// What routers may choose instead, by name.
-    pub catalogue: Catalogue,
+    /// What the schedulers of one session may do.
+    pub limits: Limits,
 }
 
 /// What happens at a server.
@@ -63,6 +62,30 @@ pub enum ServerNews {
         flow: FlowHandle,
         /// Where it leads.
         to: Destination,
+    },
+    /// A router wants another scheduler for the flows of a class. Answer with
+    /// [`Session::answer_choice`](guywire_flow::Session::answer_choice).
+    Choice {
+        /// The router.
+        router: PublicKey,
+        /// Its session.
+        session: SessionHandle,
+        /// What it wants.
+        choice: Choice,
+    },
+    /// A piece of an object; perhaps of one that nobody asked for.
+    ObjectPiece {
+        /// The router.
+        router: PublicKey,
+        /// The piece.
+        piece: Piece,
+    },
+    /// A scheduler was ejected from a session.
+    Ejected {
+        /// Whose session it is.
+        router: PublicKey,
+        /// What happened.
+        incident: Box<Incident>,
     },
     /// Somebody was refused, or broke off. Strangers come in floods: not to be logged one by one.
     Refused(AcceptError),
@@ -303,7 +326,7 @@ impl Server {
         let entry = sessions
             .alive
             .entry((router, instance, generation))
-            .or_insert_with(|| self.start_session());
+            .or_insert_with(|| self.start_session(router));
         if entry.links.len() >= PATHS && !entry.links.contains_key(&hello.path) {
             return Err(Unfit::TooManyPaths);
         }
@@ -319,26 +342,23 @@ impl Server {
         Ok(entry.session.clone())
     }
 
-    fn start_session(&self) -> Entry {
+    fn start_session(&self, router: PublicKey) -> Entry {
         let config = &self.0.config;
         let (session, mut requests) = SessionHandle::start(Config {
             side: Side::Server,
             memory: config.memory,
             max_flows: config.max_flows.into(),
-            scheduler: config.scheduler.clone(),
-            catalogue: config.catalogue.clone(),
-            limits: Default::default(),
+            scheduler: Factory::default(),
+            limits: config.limits,
         });
         let (handle, news) = (session.clone(), self.0.news.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     request = requests.recv() => {
-                        if let Some(Request::Open { flow, to }) = request {
-                            if news.send(ServerNews::Open { flow, to }).await.is_err() {
-                                return;
-                            }
-                            handle.open_taken();
+                        let Some(request) = request else { return };
+                        if !tell(&news, router, &handle, request).await {
+                            return;
                         }
                     }
                     _ = handle.ended() => return,
@@ -381,6 +401,37 @@ impl Server {
             entry.session.close(SessionReason::Drain);
         }
     }
+}
+
+/// Passes on what a session asks for; false when nobody wants to know any more.
+async fn tell(
+    news: &mpsc::Sender<ServerNews>,
+    router: PublicKey,
+    session: &SessionHandle,
+    request: Request,
+) -> bool {
+    let (message, taken): (_, fn(&SessionHandle)) = match request {
+        Request::Open { flow, to } => (ServerNews::Open { flow, to }, SessionHandle::open_taken),
+        Request::Choice(choice) => {
+            let session = session.clone();
+            let message = ServerNews::Choice {
+                router,
+                session,
+                choice,
+            };
+            (message, SessionHandle::choice_taken)
+        }
+        Request::ObjectPiece(piece) => (
+            ServerNews::ObjectPiece { router, piece },
+            SessionHandle::choice_taken,
+        ),
+        Request::Ejected(incident) => (ServerNews::Ejected { router, incident }, |_| {}),
+        // Only routers dial, and only they are answered.
+        Request::Dial { .. } | Request::ChoiceResult(_) => return true,
+    };
+    let told = news.send(message).await.is_ok();
+    taken(session);
+    told
 }
 
 /// Enrols one router, if `enrol` agrees.

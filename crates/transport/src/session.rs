@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use guywire_flow::record::{Choice, ChoiceResult, Piece};
 use guywire_flow::{
-    Config, Destination, Event, FlowReason, PathReport, Session, SessionReason, SubflowId, Time,
+    Config, Destination, Event, FlowReason, Incident, PathReport, Session, SessionReason,
+    SubflowId, Time,
 };
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -19,6 +21,9 @@ use crate::tls::TlsStream;
 
 /// So many flows may wait to be taken over by the one who made the session; more are refused.
 const WAITING_OPENS: usize = 1_024;
+/// So many choices and pieces of objects may wait to be looked at; more are dropped. An object has at most half
+/// as many pieces.
+const WAITING_CHOICES: usize = 256;
 
 /// Requests of a session to the one who made it.
 #[derive(Debug)]
@@ -37,6 +42,14 @@ pub enum Request {
         /// Whether full-size segments seem to be lost on it.
         small_segments: bool,
     },
+    /// Server: the router wants another scheduler for the flows of a class.
+    Choice(Choice),
+    /// Server: a piece of an object.
+    ObjectPiece(Piece),
+    /// Router: what the server says to a choice.
+    ChoiceResult(ChoiceResult),
+    /// A scheduler was ejected.
+    Ejected(Box<Incident>),
 }
 
 /// Counts of a session since it began.
@@ -79,6 +92,8 @@ struct State {
     inflow: Inflow,
     /// Flows that the other end opened and nobody has taken over yet.
     waiting_opens: usize,
+    /// Choices and pieces of objects that nobody has looked at yet.
+    waiting_choices: usize,
 }
 
 /// What a subflow's task waits for.
@@ -110,6 +125,7 @@ impl SessionHandle {
                 armed: None,
                 inflow: Inflow::new(),
                 waiting_opens: 0,
+                waiting_choices: 0,
             }),
             epoch: Instant::now(),
             timer: Notify::new(),
@@ -187,20 +203,25 @@ impl SessionHandle {
                     small_segments,
                 }),
                 Event::Path { path, state } => tracing::info!(path, %state, "path"),
-                Event::SchedulerResult { name, accepted } => {
-                    tracing::info!(
-                        name,
-                        accepted,
-                        "the server answered the choice of a scheduler"
-                    );
+                Event::Chosen(_) | Event::ObjectPiece(_)
+                    if state.waiting_choices >= WAITING_CHOICES => {}
+                Event::Chosen(choice) => {
+                    state.waiting_choices += 1;
+                    self.request(Request::Choice(choice));
                 }
+                Event::ObjectPiece(piece) => {
+                    state.waiting_choices += 1;
+                    self.request(Request::ObjectPiece(piece));
+                }
+                Event::ChoiceResult(result) => self.request(Request::ChoiceResult(result)),
                 Event::Ejected(incident) => {
                     tracing::warn!(
-                        scheduler = incident.scheduler,
+                        scheduler = incident.scheduler.name(),
                         reason = %incident.offence.reason,
                         text = incident.offence.text,
-                        "a scheduler was ejected: all flows go on with `default`"
+                        "a scheduler was ejected: its flows go on with `default`"
                     );
+                    self.request(Request::Ejected(incident));
                 }
                 Event::Ended(reason) => {
                     self.0.ended.send_replace(Some(reason));
@@ -221,12 +242,12 @@ impl SessionHandle {
         FlowHandle::new(self.clone(), id, signals)
     }
 
-    /// Router: opens a flow.
+    /// Router: opens a flow of a class.
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open(&self, to: Destination) -> Result<FlowHandle, FlowReason> {
-        let id = self.with(|session, now| session.open(now, to))?;
+    pub fn open(&self, to: Destination, class: u8) -> Result<FlowHandle, FlowReason> {
+        let id = self.with(|session, now| session.open(now, to, class))?;
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let flow = self.register(&mut state, id);
         // It may have ended before it could be registered.
@@ -257,6 +278,12 @@ impl SessionHandle {
     pub(crate) fn open_taken(&self) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting_opens = state.waiting_opens.saturating_sub(1);
+    }
+
+    /// A choice or a piece of an object was looked at.
+    pub(crate) fn choice_taken(&self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.waiting_choices = state.waiting_choices.saturating_sub(1);
     }
 
     /// This end has reset a flow.

@@ -1,16 +1,16 @@
 //! A router and a server over real TCP and TLS on the loopback device: two links, real flows.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use guywire_flow::{Destination, FlowReason, PathState, SessionReason};
+use guywire_flow::{Answer, Destination, FlowReason, PathState, SessionReason};
 use guywire_transport::enrol::limit::LimiterSettings;
 use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Endpoint, Families, Instance, LinkAttributes, LinkName};
 use guywire_transport::key::PrivateKey;
 use guywire_transport::relay;
-use guywire_transport::router::{Link, Router, RouterConfig, RouterNews};
+use guywire_transport::router::{Link, Router, RouterConfig, RouterNews, Scheduling};
 use guywire_transport::server::{Server, ServerConfig, ServerNews};
 use guywire_transport::tag::TagKey;
 use guywire_transport::tls::{Authorised, AuthorisedSet, ClientTls, ServerTls};
@@ -39,8 +39,11 @@ impl Keys {
     }
 }
 
-fn scheduler(name: &str) -> guywire_sched::Factory {
-    guywire_sched::native(name).unwrap().into()
+fn scheduling(name: &str) -> Scheduling {
+    Scheduling {
+        factory: guywire_sched::native(name).unwrap().into(),
+        ..Scheduling::default()
+    }
 }
 
 /// A server that connects flows to the address they name.
@@ -61,15 +64,24 @@ impl RunningServer {
             memory: 64 << 20,
             max_flows: 1_000,
             families: FAMILIES,
-            scheduler: scheduler("default"),
-            catalogue: guywire_sched::factory::natives(),
+            limits: Default::default(),
         });
         let refuse_all = |_, _| async { Err(guywire_transport::enrol::Refusal::Unknown) };
         let listen = tokio::spawn(server.clone().listen(listener, refuse_all));
         let serve = tokio::spawn(async move {
             while let Some(news) = news.recv().await {
-                if let ServerNews::Open { flow, to } = news {
-                    tokio::spawn(connect(flow, to));
+                match news {
+                    ServerNews::Open { flow, to } => drop(tokio::spawn(connect(flow, to))),
+                    ServerNews::Choice {
+                        session, choice, ..
+                    } => {
+                        let answer = match guywire_sched::native(&choice.name) {
+                            Some(native) => Answer::Use(Some(native.into())),
+                            None => Answer::Refused("there is none".to_owned()),
+                        };
+                        session.with(|session, now| session.answer_choice(now, &choice, answer));
+                    }
+                    _ => {}
                 }
             }
         });
@@ -112,8 +124,9 @@ fn router(
         servers: vec![server],
         memory: 64 << 20,
         max_flows: 1_000,
-        scheduler: scheduler(name),
+        limits: Default::default(),
     });
+    router.set_schedulers(BTreeMap::from([(0, scheduling(name))]));
     let link = |path: u8| Link {
         path,
         attributes: LinkAttributes {
@@ -155,7 +168,7 @@ async fn through(router: &Router, to: SocketAddr) -> (TcpStream, JoinHandle<Outc
         .unwrap();
     let (captured, _) = listener.accept().await.unwrap();
     guywire_net::tcp::set_reset_on_close(&captured, true).unwrap();
-    let flow = router.session().open(Destination::Address(to)).unwrap();
+    let flow = router.session().open(Destination::Address(to), 0).unwrap();
     (client, tokio::spawn(relay(captured, flow)))
 }
 

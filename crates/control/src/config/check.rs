@@ -123,7 +123,8 @@ impl<'a> Check<'a> {
                         ),
                     );
                 }
-                (None | Some(Item::None), _) => self.missing(section, None, |_| false),
+                (None | Some(Item::None), Some(_)) => {}
+                (None | Some(Item::None), None) => self.missing(section, None, |_| false),
                 (Some(Item::ArrayOfTables(tables)), Some((_, most))) => {
                     if tables.len() > most {
                         let what = format!(

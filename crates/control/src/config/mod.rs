@@ -21,7 +21,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use explain::{explain, markdown};
-pub use router::{Capture, Fail, LinkConfig, NewRouter, ROUTER, RouterConfig};
+pub use router::{Capture, ClassConfig, Fail, LinkConfig, NewRouter, ROUTER, RouterConfig};
 pub use schema::{Absent, ByteSize, Kind, Schema, Section, Setting, is_name, schedulers};
 pub use server::{NewServer, SERVER, ServerConfig};
 

@@ -11,12 +11,14 @@ use serde::Deserialize;
 use super::check::Check;
 use super::schema::{Absent, ByteSize, Kind, Schema, Section, Setting, parse_network};
 use super::{ConfigError, read};
-use crate::worker::{Priority, SecretText, ServerPeer};
+use crate::worker::{Budget, ClassRule, Priority, SecretText, ServerPeer};
 
 /// All settings of router.toml.
 pub static ROUTER: Schema = Schema {
     command: "router",
-    sections: &[TOP, SERVER, LAN, LINK, CAPTURE, DNS, LIMITS],
+    sections: &[
+        TOP, SERVER, LAN, LINK, CLASS, CAPTURE, DNS, SCHEDULERS, LIMITS,
+    ],
 };
 
 const TOP: Section = Section {
@@ -34,8 +36,9 @@ const TOP: Section = Section {
             key: "scheduler",
             kind: Kind::Scheduler,
             default: Absent::Is("\"default\""),
-            text: "Decides which links carry the next piece of a connection: `default` (all links, fastest delivery \
-                   first), `redundant` (every piece on every link), `roundrobin`.",
+            text: "Decides which links carry the next piece of a connection, both ways: `default` (all links, fastest delivery \
+                   first), `redundant` (every piece on every link), and others; `guywire sched list` shows them. \
+                   `guywire sched use` chooses another while the router runs; that choice lasts, and comes before this one.",
         },
         Setting {
             key: "state_dir",
@@ -136,6 +139,45 @@ const LINK: Section = Section {
     ],
 };
 
+const CLASS: Section = Section {
+    name: "class",
+    repeated: Some((0, 15)),
+    text: "Traffic with a scheduler of its own, for example redundant for SSH. A connection belongs to the first class of \
+           which it meets everything that is given.",
+    settings: &[
+        Setting {
+            key: "name",
+            kind: Kind::Name,
+            default: Absent::Required,
+            text: "Its name, for `guywire sched use --class NAME`. Names must differ.",
+        },
+        Setting {
+            key: "scheduler",
+            kind: Kind::Scheduler,
+            default: Absent::Else("the one of all other traffic"),
+            text: "Its scheduler.",
+        },
+        Setting {
+            key: "ports",
+            kind: Kind::List(&Kind::Integer(1, 65_535), 1, 64),
+            default: Absent::Else("any"),
+            text: "Destination ports.",
+        },
+        Setting {
+            key: "sources",
+            kind: Kind::List(&Kind::Network, 1, 64),
+            default: Absent::Else("any"),
+            text: "Addresses and networks of the LAN that the connection comes from.",
+        },
+        Setting {
+            key: "dscp",
+            kind: Kind::List(&Kind::Integer(0, 63), 1, 64),
+            default: Absent::Else("any"),
+            text: "Values of DSCP in the connection's first packet.",
+        },
+    ],
+};
+
 const CAPTURE: Section = Section {
     name: "capture",
     repeated: None,
@@ -184,6 +226,31 @@ const DNS: Section = Section {
     ],
 };
 
+/// What a scheduler may take.
+pub(super) const SHARE: Setting = Setting {
+    key: "share",
+    kind: Kind::Integer(1, 100),
+    default: Absent::Is("20"),
+    text: "Percent of a processor that the schedulers of one session may take together; a scheduler that takes more is \
+           ejected. Those built into Guywire take less than 5.",
+};
+
+/// What a call of a scheduler may take.
+pub(super) const INSTRUCTIONS: Setting = Setting {
+    key: "instructions",
+    kind: Kind::Integer(1_000, 10_000_000),
+    default: Absent::Is("100000"),
+    text: "Instructions that one decision of a BPF scheduler may take; one that needs more is ejected. The dearest of \
+           Linux's own needs 400 with eight links.",
+};
+
+const SCHEDULERS: Section = Section {
+    name: "schedulers",
+    repeated: None,
+    text: "What schedulers may cost before they are ejected.",
+    settings: &[SHARE, INSTRUCTIONS],
+};
+
 pub(super) const LIMITS: Section = Section {
     name: "limits",
     repeated: None,
@@ -215,6 +282,10 @@ struct Written {
     lan: WrittenLan,
     link: Vec<WrittenLink>,
     #[serde(default)]
+    class: Vec<WrittenClass>,
+    #[serde(default)]
+    schedulers: WrittenSchedulers,
+    #[serde(default)]
     capture: WrittenCapture,
     #[serde(default)]
     dns: WrittenDns,
@@ -242,6 +313,24 @@ struct WrittenLink {
     cost: Option<u32>,
     congestion: Option<String>,
     metered: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct WrittenClass {
+    name: String,
+    scheduler: Option<String>,
+    #[serde(default)]
+    ports: Vec<u16>,
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    dscp: Vec<u8>,
+}
+
+#[derive(Deserialize, Default)]
+struct WrittenSchedulers {
+    share: Option<u8>,
+    instructions: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -280,6 +369,10 @@ pub struct RouterConfig {
     pub name: String,
     /// Name of the scheduler.
     pub scheduler: String,
+    /// Traffic with a scheduler of its own.
+    pub classes: Vec<ClassConfig>,
+    /// What schedulers may take.
+    pub budget: Budget,
     /// Directory of the key.
     pub state_dir: PathBuf,
     /// Directory of sockets and process ids.
@@ -330,6 +423,17 @@ pub struct Capture {
     pub reject_quic: bool,
     /// What happens when Guywire cannot work.
     pub fail: Fail,
+}
+
+/// Traffic with a scheduler of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassConfig {
+    /// Its name.
+    pub name: String,
+    /// Its scheduler; `None`: as all other traffic.
+    pub scheduler: Option<String>,
+    /// What belongs to it.
+    pub rule: ClassRule,
 }
 
 /// What happens to the LAN when Guywire cannot work.
@@ -388,6 +492,34 @@ impl RouterConfig {
                 check.problem_at("link", index, "device", what);
             }
         }
+        let mut names = HashSet::new();
+        for (index, class) in self.classes.iter().enumerate() {
+            if !names.insert(&class.name) {
+                let what = format!("two classes are named \"{}\"; rename one", class.name);
+                check.problem_at("class", index, "name", what);
+            }
+            if class.rule == ClassRule::default() {
+                let what = format!(
+                    "class \"{}\" has no `ports`, `sources` or `dscp`, and so would be all traffic: that is the `scheduler` \
+                     at the top of the file",
+                    class.name
+                );
+                check.problem_at("class", index, "name", what);
+            }
+        }
+    }
+}
+
+fn class(written: WrittenClass) -> ClassConfig {
+    let networks = written.sources.iter().filter_map(|net| parse_network(net));
+    ClassConfig {
+        rule: ClassRule {
+            ports: written.ports,
+            sources: networks.collect(),
+            dscp: written.dscp,
+        },
+        name: written.name,
+        scheduler: written.scheduler,
     }
 }
 
@@ -405,6 +537,8 @@ fn resolve(written: Written) -> RouterConfig {
     RouterConfig {
         name: written.name.unwrap_or_else(|| "router".into()),
         scheduler: written.scheduler.unwrap_or_else(|| "default".into()),
+        classes: written.class.into_iter().map(class).collect(),
+        budget: Budget::new(written.schedulers.share, written.schedulers.instructions),
         state_dir: written.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
         run_dir: written.run_dir.unwrap_or_else(|| crate::RUN_DIR.into()),
         server: ServerPeer {

@@ -10,16 +10,17 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::check::Check;
-use super::router::{LIMITS, WrittenLimits};
+use super::router::{INSTRUCTIONS, LIMITS, SHARE, WrittenLimits};
 use super::schema::{
     Absent, ByteSize, Kind, Schema, Section, Setting, parse_network, parse_resolver,
 };
 use super::{ConfigError, read};
+use crate::worker::Budget;
 
 /// All settings of server.toml.
 pub static SERVER: Schema = Schema {
     command: "server",
-    sections: &[TOP, DNS, POLICY, LIMITS],
+    sections: &[TOP, DNS, POLICY, SCHEDULERS, LIMITS],
 };
 
 const TOP: Section = Section {
@@ -88,6 +89,23 @@ const POLICY: Section = Section {
     ],
 };
 
+const SCHEDULERS: Section = Section {
+    name: "schedulers",
+    repeated: None,
+    text: "Which schedulers routers may choose for what the server sends them: any that is built in, and of the routers \
+           named here also BPF objects of their own. Those run in the metered machine, under the same guard as at the router.",
+    settings: &[
+        Setting {
+            key: "objects_from",
+            kind: Kind::List(&Kind::Name, 0, 1024),
+            default: Absent::Is("[]"),
+            text: "Names of the routers that may send objects.",
+        },
+        SHARE,
+        INSTRUCTIONS,
+    ],
+};
+
 #[derive(Deserialize)]
 struct Written {
     listen: Option<Vec<SocketAddr>>,
@@ -99,7 +117,17 @@ struct Written {
     #[serde(default)]
     policy: WrittenPolicy,
     #[serde(default)]
+    schedulers: WrittenSchedulers,
+    #[serde(default)]
     limits: WrittenLimits,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WrittenSchedulers {
+    objects_from: Vec<String>,
+    share: Option<u8>,
+    instructions: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -131,6 +159,10 @@ pub struct ServerConfig {
     pub allow: Vec<IpNet>,
     /// Destination ports that are allowed in addition.
     pub allow_ports: Vec<u16>,
+    /// Names of the routers that may send schedulers of their own.
+    pub objects_from: Vec<String>,
+    /// What the schedulers of a session may take.
+    pub budget: Budget,
     /// Bound on buffered data of a session.
     pub session_memory: ByteSize,
     /// Bound on flows of a session.
@@ -196,6 +228,8 @@ fn resolve(written: Written) -> ServerConfig {
             .filter_map(|net| parse_network(net))
             .collect(),
         allow_ports: written.policy.allow_ports,
+        objects_from: written.schedulers.objects_from,
+        budget: Budget::new(written.schedulers.share, written.schedulers.instructions),
         session_memory,
         max_flows,
     }
@@ -219,6 +253,8 @@ pub struct NewServer {
     pub state_dir: Option<PathBuf>,
     /// The run directory, if not the default; absolute.
     pub run_dir: Option<PathBuf>,
+    /// Names of the routers that may send schedulers of their own.
+    pub objects_from: Vec<String>,
 }
 
 impl NewServer {
@@ -248,6 +284,10 @@ impl NewServer {
             );
         }
         out += &super::directories(self.state_dir.as_deref(), self.run_dir.as_deref());
+        if !self.objects_from.is_empty() {
+            let names = list(self.objects_from.clone());
+            let _ = writeln!(out, "\n[schedulers]\nobjects_from = {names}");
+        }
         out
     }
 }

@@ -72,9 +72,11 @@ fn what_init_writes_is_accepted() {
         listen: vec!["[::]:8443".parse().unwrap()],
         state_dir: Some("/srv/\"state\"".into()),
         run_dir: None,
+        objects_from: vec!["home".into()],
     };
     let config = ServerConfig::parse(Path::new("server.toml"), &new.to_toml()).unwrap();
     assert_eq!(config.state_dir, Path::new("/srv/\"state\""));
+    assert_eq!(config.objects_from, ["home"]);
     assert_eq!(config.address, ["vpn.example.org:443".parse().unwrap()]);
     assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
     let resolv = "# x\nsearch lan\nnameserver 203.0.113.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::53 \nnameserver\n";
@@ -94,7 +96,8 @@ fn every_setting_of_the_tables_is_read() {
     let text = minimal().replace("[capture]\n", "[capture]\nfail = \"closed\"\nreject_quic = false\n").replace(
         "[[link]]\nname = \"wan1\"\n",
         "[[link]]\nname = \"fibre\"\npriority = \"backup\"\ncost = 7\ncongestion = \"reno\"\nmetered = true\n",
-    ) + "[dns]\nenabled = false\naddresses = [\"192.168.77.1\"]\n[limits]\nsession_memory = \"32MiB\"\nmax_flows = 99\n";
+    ) + "[dns]\nenabled = false\naddresses = [\"192.168.77.1\"]\n[schedulers]\nshare = 7\ninstructions = 5000\n\
+         [[class]]\nname = \"ssh\"\nscheduler = \"redundant\"\nports = [22]\nsources = [\"192.168.77.7\"]\ndscp = [46]\n[limits]\nsession_memory = \"32MiB\"\nmax_flows = 99\n";
     let text = text.replace(
         "name = \"home\"\n",
         "name = \"x\"\nscheduler = \"redundant\"\nstate_dir = \"/a\"\nrun_dir = \"/b\"\n",
@@ -115,6 +118,17 @@ fn every_setting_of_the_tables_is_read() {
         (config.session_memory, config.max_flows),
         (ByteSize::mib(32), 99)
     );
+    assert_eq!((config.budget.share, config.budget.instructions), (7, 5000));
+    let class = &config.classes[0];
+    assert_eq!(
+        (class.name.as_str(), class.scheduler.as_deref()),
+        ("ssh", Some("redundant"))
+    );
+    assert_eq!(
+        (&class.rule.ports[..], &class.rule.dscp[..]),
+        (&[22][..], &[46][..])
+    );
+    assert_eq!(class.rule.sources, ["192.168.77.7/32".parse().unwrap()]);
     assert_eq!(
         (config.name.as_str(), config.scheduler.as_str()),
         ("x", "redundant")

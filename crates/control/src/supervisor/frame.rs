@@ -1,7 +1,6 @@
 //! What the supervisors of router and server have in common: one for each run directory, leftovers ended, a worker
 //! kept, a control socket, a way to be stopped.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +13,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::adopt::{self, Adoptee, Door};
+use super::journal::Journal;
 use super::keeper::{Event, Keeper};
 use super::lock::{LockError, NamespaceLock, RunLock};
 use super::process::{self, WorkerCommand};
+use super::schedulers::{Class, Schedulers};
 use super::socket::{Access, ControlSocket, socket_path};
 use super::status::{Board, State, WorkerProcess};
 use super::{ROUTER_ROLE, SupervisorError, record_path};
 use crate::store::{ServerStore, files};
-use crate::worker::{FromWorker, ToWorker};
+use crate::worker::{Ejection, FromWorker, ToWorker};
 
 /// Where the kernel looks last when memory runs out (-1000 to 1000): without its supervisor a router is lost.
 const OOM_SCORE: &str = "-500";
@@ -34,14 +35,30 @@ const STOPPING: Duration = Duration::from_secs(3);
 pub(super) enum Happening {
     /// From or about the worker.
     Worker(Event),
+    /// Other schedulers are to be used, or not any more.
+    Schedulers,
     /// Somebody wants it to end.
     Stop(&'static str),
+}
+
+/// What a frame is opened for.
+pub(super) struct Endpoint<'a> {
+    pub(super) role: &'static str,
+    /// For status.
+    pub(super) name: &'a str,
+    pub(super) run_dir: &'a Path,
+    pub(super) state_dir: &'a Path,
+    /// The classes of a router's traffic, class 0 first.
+    pub(super) classes: Vec<Class>,
+    /// A server's store and public addresses.
+    pub(super) inviting: Option<(ServerStore, Vec<HostPort>)>,
 }
 
 /// Common parts of a supervisor.
 pub(super) struct Frame {
     pub(super) board: Board,
     pub(super) keeper: Keeper,
+    pub(super) schedulers: Arc<Schedulers>,
     /// How the next supervisor finds the worker if this one is killed.
     door: Door,
     access: Arc<Access>,
@@ -122,18 +139,26 @@ impl Frame {
     /// Opens the control socket. The worker is due at once, or, with `adoptee`, running; what it handed over and is not
     /// the frame's stays in `adoptee.fds`.
     pub(super) fn open(
-        run_dir: &Path,
-        role: &'static str,
-        name: &str,
+        Endpoint {
+            role,
+            name,
+            run_dir,
+            state_dir,
+            classes,
+            inviting,
+        }: Endpoint<'_>,
         worker: WorkerCommand,
-        inviting: Option<(ServerStore, Vec<HostPort>)>,
         adoptee: Option<Adoptee>,
     ) -> Result<Self, SupervisorError> {
-        let board = Board::new(role, name, Vec::<SocketAddr>::new());
+        let schedulers = Arc::new(Schedulers::open(state_dir, classes)?);
+        let board = Board::new(role, name, Journal::open(state_dir));
         let access = Arc::new(Access {
             board: board.clone(),
             stop: Notify::new(),
             inviting,
+            schedulers: schedulers.clone(),
+            schedulers_changed: Notify::new(),
+            trace: Notify::new(),
         });
         let socket = ControlSocket::open(socket_path(run_dir, role), access.clone())?;
         let handler = |kind| signal(kind).map_err(SupervisorError::Signals);
@@ -155,6 +180,7 @@ impl Frame {
         let frame = Self {
             board,
             keeper,
+            schedulers,
             door,
             access,
             terminate,
@@ -206,11 +232,15 @@ impl Frame {
 
     /// What happens next. Cancel-safe.
     pub(super) async fn next(&mut self) -> Happening {
-        tokio::select! {
-            _ = self.terminate.recv() => Happening::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Happening::Stop("SIGINT"),
-            () = self.access.stop.notified() => Happening::Stop("a request on the control socket"),
-            event = self.keeper.next() => Happening::Worker(event),
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Happening::Stop("SIGTERM"),
+                _ = self.interrupt.recv() => return Happening::Stop("SIGINT"),
+                () = self.access.stop.notified() => return Happening::Stop("a request on the control socket"),
+                () = self.access.schedulers_changed.notified() => return Happening::Schedulers,
+                () = self.access.trace.notified() => self.keeper.send(ToWorker::Trace),
+                event = self.keeper.next() => return Happening::Worker(event),
+            }
         }
     }
 
@@ -230,9 +260,24 @@ impl Frame {
             }
             FromWorker::Status(report) => self.board.report(report),
             FromWorker::Incident { kind, text } => self.board.incident(&kind, &text),
+            FromWorker::Decisions(decisions) => self.board.add_decisions(decisions),
+            FromWorker::Ejected(ejection) => self.note_ejection(*ejection),
             other @ (FromWorker::Redeem { .. } | FromWorker::Handover(_)) => return Some(other),
         }
         None
+    }
+
+    /// Puts a scheduler that was ejected into quarantine. The worker uses it no more already, so it may take the time
+    /// that the disk takes.
+    fn note_ejection(&self, ejection: Ejection) {
+        let access = self.access.clone();
+        self.board.ejection(ejection.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = access.schedulers.quarantine(&ejection) {
+                tracing::error!(%error, "the quarantine is forgotten when the supervisor ends");
+            }
+            access.schedulers_changed.notify_one();
+        });
     }
 
     /// Notes a death.

@@ -165,7 +165,8 @@ impl Keeper {
         self.send_with(message, Vec::new());
     }
 
-    fn send_with(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
+    /// Sends a message with descriptors to the worker, if one runs.
+    pub(super) fn send_with(&mut self, message: ToWorker, fds: Vec<OwnedFd>) {
         let State::Running(running) = &mut self.state else {
             return;
         };
@@ -319,6 +320,8 @@ mod tests {
             dns: vec![],
             allow: vec![],
             allow_ports: vec![],
+            objects_from: vec![],
+            budget: crate::worker::Budget::new(None, None),
             session_memory: 1,
             max_flows: 1,
             fds: vec![],

@@ -10,6 +10,7 @@
 //!   `registrar`: the server's invitations.
 //! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts;
 //!   `watchdog`: when one counts as hung; `adopt`: the worker of a supervisor that was killed.
+//! - `schedulers`: which ones are to be used, and which are not any more; `journal`: incidents on disk.
 //! - `process`, `lock`: processes and who may run; `socket`, `status`: what is told to others.
 //! - `clean`: [`clean`], for what nobody owns any more.
 
@@ -17,6 +18,7 @@ mod adopt;
 mod capture;
 mod clean;
 mod frame;
+mod journal;
 mod keeper;
 mod links;
 mod lock;
@@ -24,6 +26,7 @@ mod process;
 mod registrar;
 mod restart;
 mod router;
+mod schedulers;
 mod server;
 mod socket;
 mod status;
@@ -43,8 +46,14 @@ pub use lock::LockError;
 pub use process::{SpawnError, WorkerCommand};
 pub use restart::{RestartPolicy, Verdict};
 pub use router::run_router;
+pub use schedulers::{
+    ChoiceRequest, Chosen, ClassAnswer, MAX_QUARANTINED, Quarantined, UseRequest,
+};
 pub use server::run_server;
-pub use socket::{ErrorAnswer, InviteAnswer, InviteRequest, socket_path};
+pub use socket::{
+    ErrorAnswer, InviteAnswer, InviteRequest, PardonRequest, SchedulersAnswer, TraceAnswer,
+    TraceRequest, socket_path,
+};
 pub use status::{Incident, State, Status, WorkerProcess};
 
 /// Role of a router, as in file names and status.

@@ -13,14 +13,17 @@ use tokio::time::Instant;
 use super::adopt::{self, Adoptee};
 use super::capture::Listeners;
 use super::clean::remove_rules;
-use super::frame::{Claim, Frame, Happening};
+use super::frame::{Claim, Endpoint, Frame, Happening};
 use super::keeper::Event;
 use super::links::{self, MARK, Surveyed, TPROXY};
 use super::process::WorkerCommand;
+use super::schedulers::Class;
 use super::{ROUTER_ROLE, SupervisorError};
-use crate::config::{Fail, RouterConfig};
+use crate::config::{ClassConfig, Fail, RouterConfig};
 use crate::store::router_key;
-use crate::worker::{Identity, LinkSetup, RouterSetup, SecretBytes, ToWorker, descriptor};
+use crate::worker::{
+    ClassRule, Identity, LinkSetup, RouterSetup, SecretBytes, ToWorker, descriptor,
+};
 
 /// Changes that come so close together are looked at together: the kernel announces one event in several messages.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -110,8 +113,15 @@ impl Router {
             }
         };
         let capturing = Some(capturing);
-        let (run_dir, name) = (config.run_dir.clone(), config.name.clone());
-        let frame = Frame::open(&run_dir, ROUTER_ROLE, &name, worker, None, adoptee)?;
+        let endpoint = Endpoint {
+            role: ROUTER_ROLE,
+            name: &config.name,
+            run_dir: &config.run_dir,
+            state_dir: &config.state_dir,
+            classes: classes(&config),
+            inviting: None,
+        };
+        let frame = Frame::open(endpoint, worker, adoptee)?;
         let addresses: Vec<SocketAddr> = config.server.addresses.clone();
         frame.board.update(|status| status.addresses = addresses);
         let mut router = Self {
@@ -125,6 +135,8 @@ impl Router {
             survey_at: None,
         };
         router.take_links(&surveyed);
+        // To a worker that was taken over; others get them when they start.
+        router.send_schedulers();
         Ok(router)
     }
 
@@ -135,6 +147,7 @@ impl Router {
             tokio::select! {
                 happening = self.frame.next() => match happening {
                     Happening::Stop(why) => return why,
+                    Happening::Schedulers => self.send_schedulers(),
                     Happening::Worker(event) => self.handle_worker(event).await,
                 },
                 change = next_change(&mut self.changes) => {
@@ -175,9 +188,19 @@ impl Router {
 
     async fn start_worker(&mut self, identity: Identity) -> Option<Event> {
         match self.setup(identity).await {
-            Ok((setup, fds)) => self.frame.start(ToWorker::StartRouter(setup), fds),
+            Ok((setup, fds)) => {
+                let failed = self.frame.start(ToWorker::StartRouter(setup), fds);
+                self.send_schedulers();
+                failed
+            }
             Err(error) => Some(self.frame.keeper.refuse(&error.to_string())),
         }
+    }
+
+    fn send_schedulers(&mut self) {
+        let (setup, objects) = self.frame.schedulers.setup();
+        let message = ToWorker::Schedulers(setup);
+        self.frame.keeper.send_with(message, objects);
     }
 
     async fn setup(
@@ -303,6 +326,23 @@ fn capture_rules(config: &RouterConfig, listeners: &Listeners) -> CaptureRules {
     }
 }
 
+/// The classes of traffic, all other traffic first.
+fn classes(config: &RouterConfig) -> Vec<Class> {
+    let rest = Class {
+        name: String::new(),
+        scheduler: Some(config.scheduler.clone()),
+        rule: ClassRule::default(),
+    };
+    let class = |class: &ClassConfig| Class {
+        name: class.name.clone(),
+        scheduler: class.scheduler.clone(),
+        rule: class.rule.clone(),
+    };
+    std::iter::once(rest)
+        .chain(config.classes.iter().map(class))
+        .collect()
+}
+
 /// What a worker is told to be.
 fn setup(
     config: &RouterConfig,
@@ -317,7 +357,7 @@ fn setup(
         private_key: SecretBytes(key.to_pkcs8()),
         server: config.server.clone(),
         links,
-        scheduler: config.scheduler.clone(),
+        budget: config.budget,
         session_memory: config.session_memory.0,
         max_flows: config.max_flows,
         fds,

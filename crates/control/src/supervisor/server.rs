@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use guywire_net::listen::tcp_listener;
 
 use super::adopt::{self, Adoptee};
-use super::frame::{Claim, Frame, Happening};
+use super::frame::{Claim, Endpoint, Frame, Happening};
 use super::keeper::Event;
 use super::process::WorkerCommand;
 use super::registrar::{Application, Registrar};
@@ -60,9 +60,15 @@ impl Server {
         listeners: Vec<TcpListener>,
         adoptee: Option<Adoptee>,
     ) -> Result<Self, SupervisorError> {
-        let inviting = Some((store.clone(), config.address.clone()));
-        let (run_dir, role) = (config.run_dir.clone(), SERVER_ROLE);
-        let frame = Frame::open(&run_dir, role, role, worker, inviting, adoptee)?;
+        let endpoint = Endpoint {
+            role: SERVER_ROLE,
+            name: SERVER_ROLE,
+            run_dir: &config.run_dir,
+            state_dir: &config.state_dir,
+            classes: Vec::new(),
+            inviting: Some((store.clone(), config.address.clone())),
+        };
+        let frame = Frame::open(endpoint, worker, adoptee)?;
         let registrar = Registrar::new(store.clone());
         Ok(Self {
             config,
@@ -85,6 +91,7 @@ impl Server {
         let listeners = listeners.into_iter().map(TcpListener::from).collect();
         let mut server = Self::open(config, store, worker, listeners, Some(adoptee))?;
         server.frame.keeper.send(ToWorker::Routers(routers));
+        server.send_quarantine();
         Ok(server)
     }
 
@@ -94,6 +101,7 @@ impl Server {
             tokio::select! {
                 happening = self.frame.next() => match happening {
                     Happening::Stop(why) => return why,
+                    Happening::Schedulers => self.send_quarantine(),
                     Happening::Worker(event) => self.handle_worker(event),
                 },
                 decision = self.registrar.next() => {
@@ -156,9 +164,19 @@ impl Server {
 
     fn start_worker(&mut self, identity: Identity) -> Option<Event> {
         match self.setup(identity) {
-            Ok((setup, fds)) => self.frame.start(ToWorker::StartServer(setup), fds),
+            Ok((setup, fds)) => {
+                let failed = self.frame.start(ToWorker::StartServer(setup), fds);
+                self.send_quarantine();
+                failed
+            }
             Err(error) => Some(self.frame.keeper.refuse(&error.to_string())),
         }
+    }
+
+    fn send_quarantine(&mut self) {
+        let quarantined = self.frame.schedulers.quarantined();
+        let ids = quarantined.into_iter().map(|entry| entry.id).collect();
+        self.frame.keeper.send(ToWorker::Quarantine(ids));
     }
 
     fn setup(
@@ -217,6 +235,8 @@ fn setup(
         dns: config.resolvers_or(&resolv_conf),
         allow: config.allow.clone(),
         allow_ports: config.allow_ports.clone(),
+        objects_from: config.objects_from.clone(),
+        budget: config.budget,
         session_memory: config.session_memory.0,
         max_flows: config.max_flows,
         fds,

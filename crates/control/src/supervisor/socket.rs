@@ -1,6 +1,7 @@
 //! The control socket: HTTP and JSON on a Unix socket in the run directory.
 //!
-//! `GET /status`, `POST /stop`, and on a server `GET /invitations` and `POST /invitations`. Mode 0600, and each peer
+//! `GET /status`, `GET /incidents`, `POST /stop`; `GET /schedulers`, `POST /schedulers` (choose one), `POST /pardon`
+//! and `POST /trace`; and on a server `GET /invitations` and `POST /invitations`. Mode 0600, and each peer
 //! must be root or the supervisor's own user: whoever finds the socket by another way gets nothing. Handlers read
 //! snapshots and files; they never wait for the supervisor's loop or the worker.
 
@@ -16,17 +17,22 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use guywire_flow::record::MAX_OBJECT;
 use guywire_transport::enrol::HostPort;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
+use super::schedulers::{ChoiceError, ClassAnswer, Quarantined, Schedulers, UseRequest};
 use super::status::Board;
 use crate::invitation::{self, InviteError};
 use crate::store::{FileError, ServerStore};
+use crate::worker::{SchedulerReport, TracedDecision};
 
 /// Longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
+/// The same of a request with a scheduler's object in it, as base64.
+const MAX_CHOICE: usize = MAX_OBJECT / 3 * 4 + MAX_BODY;
 
 /// Body of `POST /invitations`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,6 +54,40 @@ pub struct InviteAnswer {
     pub replaces: bool,
 }
 
+/// Answer to `GET /schedulers`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SchedulersAnswer {
+    /// A router's classes of traffic, and what is to schedule them.
+    pub classes: Vec<ClassAnswer>,
+    /// What schedules them just now, by session.
+    pub in_use: Vec<SchedulerReport>,
+    /// What is not used any more.
+    pub quarantine: Vec<Quarantined>,
+}
+
+/// Body of `POST /pardon`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PardonRequest {
+    /// Name of a scheduler, or at least 8 digits of its hash.
+    pub scheduler: String,
+}
+
+/// Body of `POST /trace`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TraceRequest {
+    /// Number of the first decision that is wanted; `None`: those that come from now on.
+    pub from: Option<u64>,
+}
+
+/// Answer to `POST /trace`. Decisions are gathered for [`TRACE_FOR`](crate::worker::TRACE_FOR) after the last request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TraceAnswer {
+    /// Number to ask for next.
+    pub next: u64,
+    /// The decisions.
+    pub decisions: Vec<TracedDecision>,
+}
+
 /// The body of every answer that is an error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorAnswer {
@@ -63,6 +103,11 @@ pub(super) struct Access {
     pub(super) stop: Notify,
     /// A server's store and public addresses.
     pub(super) inviting: Option<(ServerStore, Vec<HostPort>)>,
+    pub(super) schedulers: Arc<Schedulers>,
+    /// Told when the worker is to learn of other schedulers.
+    pub(super) schedulers_changed: Notify,
+    /// Told when somebody wants to see decisions.
+    pub(super) trace: Notify,
 }
 
 /// The socket's file goes away with this.
@@ -142,14 +187,19 @@ impl axum::serve::Listener for Guarded {
 }
 
 fn routes(access: Arc<Access>) -> Router {
+    let choosing = post(choose).layer(DefaultBodyLimit::max(MAX_CHOICE));
     Router::new()
         .route("/status", get(status))
         .route("/stop", post(stop))
+        .route("/incidents", get(incidents))
+        .route("/schedulers", get(list_schedulers).merge(choosing))
+        .route("/pardon", post(pardon))
+        .route("/trace", post(trace))
         .route("/invitations", get(list_invitations).post(invite))
         .fallback(async || {
             failure(
                 StatusCode::NOT_FOUND,
-                "no such resource; there are /status, /stop and /invitations",
+                "no such resource; there are /status, /stop, /incidents, /schedulers, /pardon, /trace and /invitations",
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -164,6 +214,75 @@ async fn stop(Shared(access): Shared<Arc<Access>>) -> Response {
     // `notify_one` keeps one permit, so a request that comes before the loop waits for it is not lost.
     access.stop.notify_one();
     StatusCode::ACCEPTED.into_response()
+}
+
+async fn incidents(Shared(access): Shared<Arc<Access>>) -> Response {
+    let journal = access.board.journal();
+    match tokio::task::spawn_blocking(move || journal.read()).await {
+        Ok(Ok(incidents)) => Json(incidents).into_response(),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
+async fn list_schedulers(Shared(access): Shared<Arc<Access>>) -> Response {
+    let answer = SchedulersAnswer {
+        classes: access.schedulers.classes(),
+        in_use: access.board.read().schedulers,
+        quarantine: access.schedulers.quarantined(),
+    };
+    Json(answer).into_response()
+}
+
+async fn choose(
+    Shared(access): Shared<Arc<Access>>,
+    request: Result<Json<UseRequest>, JsonRejection>,
+) -> Response {
+    change(access, request, Schedulers::choose).await
+}
+
+async fn pardon(
+    Shared(access): Shared<Arc<Access>>,
+    request: Result<Json<PardonRequest>, JsonRejection>,
+) -> Response {
+    let pardon =
+        |schedulers: &Schedulers, request: PardonRequest| schedulers.pardon(&request.scheduler);
+    change(access, request, pardon).await
+}
+
+/// Changes what schedulers are to be used, and lets the worker know.
+async fn change<Q: Send + 'static, A: Serialize + Send + 'static>(
+    access: Arc<Access>,
+    request: Result<Json<Q>, JsonRejection>,
+    change: impl FnOnce(&Schedulers, Q) -> Result<A, ChoiceError> + Send + 'static,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(rejection) => return failure(rejection.status(), rejection.body_text()),
+    };
+    let schedulers = access.schedulers.clone();
+    match tokio::task::spawn_blocking(move || change(&schedulers, request)).await {
+        Ok(Ok(answer)) => {
+            access.schedulers_changed.notify_one();
+            Json(answer).into_response()
+        }
+        Ok(Err(error @ ChoiceError::File(_))) => failure(StatusCode::INTERNAL_SERVER_ERROR, error),
+        Ok(Err(error)) => failure(StatusCode::BAD_REQUEST, error),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, error),
+    }
+}
+
+async fn trace(
+    Shared(access): Shared<Arc<Access>>,
+    request: Result<Json<TraceRequest>, JsonRejection>,
+) -> Response {
+    let from = match request {
+        Ok(Json(request)) => request.from.unwrap_or(u64::MAX),
+        Err(rejection) => return failure(rejection.status(), rejection.body_text()),
+    };
+    access.trace.notify_one();
+    let (next, decisions) = access.board.decisions(from);
+    Json(TraceAnswer { next, decisions }).into_response()
 }
 
 async fn list_invitations(Shared(access): Shared<Arc<Access>>) -> Response {
@@ -235,16 +354,20 @@ pub fn socket_path(run_dir: &Path, role: &str) -> PathBuf {
 mod tests {
     use super::*;
     use crate::client::{Client, ClientError};
+    use crate::supervisor::journal::Journal;
     use crate::supervisor::{State, Status};
     use crate::testing::TempDir;
 
-    fn access(store: Option<ServerStore>) -> Arc<Access> {
-        let board = Board::new("server", "server", vec![]);
+    fn access(dir: &TempDir, store: Option<ServerStore>) -> Arc<Access> {
+        let board = Board::new("server", "server", Journal::open(dir.path()));
         let addresses = vec!["198.51.100.10:443".parse().unwrap()];
         Arc::new(Access {
             board,
             stop: Notify::new(),
             inviting: store.map(|store| (store, addresses)),
+            schedulers: Arc::new(Schedulers::open(dir.path(), vec![]).unwrap()),
+            schedulers_changed: Notify::new(),
+            trace: Notify::new(),
         })
     }
 
@@ -253,7 +376,7 @@ mod tests {
         let dir = TempDir::new("socket-status");
         let path = dir.path().join("router.sock");
         std::fs::write(&path, "left by a crash").unwrap();
-        let access = access(None);
+        let access = access(&dir, None);
         let socket = ControlSocket::open(path.clone(), access.clone()).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -285,7 +408,7 @@ mod tests {
         let dir = TempDir::new("socket-invite");
         let (store, _) = ServerStore::create(&dir.path().join("state")).unwrap();
         let path = dir.path().join("server.sock");
-        let _socket = ControlSocket::open(path.clone(), access(Some(store))).unwrap();
+        let _socket = ControlSocket::open(path.clone(), access(&dir, Some(store))).unwrap();
         let client = Client::new(path);
         let request = InviteRequest {
             name: "home".into(),

@@ -1,15 +1,21 @@
 //! What a supervisor tells about itself and its worker. Kept as a snapshot, so that nobody waits for anybody.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::worker::{LinkSetup, PathStatus, WorkerStatus};
+use super::journal::Journal;
+use crate::worker::{
+    Ejection, LinkSetup, PathStatus, SchedulerReport, TracedDecision, WorkerStatus,
+};
 
 /// Incidents that are kept in memory.
 const INCIDENTS: usize = 32;
+/// Decisions of schedulers that are kept for who follows them.
+const DECISIONS: usize = 4096;
 
 /// The answer to `GET /status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,8 +52,11 @@ pub struct Status {
     pub flows_opened: u64,
     /// Flows reset since the worker started.
     pub flows_reset: u64,
-    /// The scheduler in use.
+    /// The scheduler of all traffic that belongs to no class.
     pub scheduler: String,
+    /// The schedulers in use, by session and class.
+    #[serde(default)]
+    pub schedulers: Vec<SchedulerReport>,
     /// Bytes in the worker's buffers.
     pub memory_bytes: u64,
     /// Bytes of flows that were sent more than once, in the sessions of the moment.
@@ -102,6 +111,9 @@ pub struct Incident {
     pub kind: String,
     /// A sentence for people.
     pub text: String,
+    /// What is known of an ejected scheduler. Not in `GET /status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejection: Option<Box<Ejection>>,
 }
 
 /// The snapshot, shared between the supervisor, which writes, and the control socket, which reads.
@@ -115,10 +127,14 @@ struct Inner {
     status: Status,
     started: Instant,
     reported: Option<Instant>,
+    journal: Journal,
+    decisions: VecDeque<TracedDecision>,
+    /// Decisions that were kept once and are not any more.
+    forgotten: u64,
 }
 
 impl Board {
-    pub(super) fn new(role: &str, name: &str, addresses: Vec<SocketAddr>) -> Self {
+    pub(super) fn new(role: &str, name: &str, journal: Journal) -> Self {
         let status = Status {
             role: role.into(),
             name: name.into(),
@@ -129,7 +145,7 @@ impl Board {
             generation: 0,
             restarts: 0,
             uptime_secs: 0,
-            addresses,
+            addresses: vec![],
             links: vec![],
             routers: vec![],
             paths: vec![],
@@ -137,6 +153,7 @@ impl Board {
             flows_opened: 0,
             flows_reset: 0,
             scheduler: String::new(),
+            schedulers: vec![],
             memory_bytes: 0,
             repeated_bytes: 0,
             incidents: vec![],
@@ -146,6 +163,9 @@ impl Board {
                 status,
                 started: Instant::now(),
                 reported: None,
+                journal,
+                decisions: VecDeque::new(),
+                forgotten: 0,
             })),
         }
     }
@@ -182,7 +202,9 @@ impl Board {
         status.flows = report.flows;
         status.flows_opened = report.flows_opened;
         status.flows_reset = report.flows_reset;
-        status.scheduler = report.scheduler;
+        let rest = report.schedulers.iter().find(|report| report.class == 0);
+        status.scheduler = rest.map_or_else(String::new, |rest| rest.here.name.clone());
+        status.schedulers = report.schedulers;
         status.memory_bytes = report.memory_bytes;
         status.repeated_bytes = report.repeated_bytes;
     }
@@ -198,19 +220,72 @@ impl Board {
 
     /// Keeps an incident and logs it.
     pub(super) fn incident(&self, kind: &str, text: &str) {
+        self.keep(kind, text, None);
+    }
+
+    /// Keeps what is known of an ejected scheduler, and logs it.
+    pub(super) fn ejection(&self, ejection: Ejection) {
+        let Ejection {
+            scheduler,
+            session,
+            reason,
+            text,
+            ..
+        } = &ejection;
+        let told = format!(
+            "the scheduler {scheduler} was ejected from the session with {session} ({reason}: {text}); its flows go on with `default`"
+        );
+        self.keep("scheduler-ejected", &told, Some(ejection));
+    }
+
+    fn keep(&self, kind: &str, text: &str, ejection: Option<Ejection>) {
         tracing::warn!(kind, "{text}");
         let at = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
+        let incident = Incident {
+            at,
+            kind: kind.into(),
+            text: text.into(),
+            ejection: None,
+        };
         self.update(|status| {
             if status.incidents.len() == INCIDENTS {
                 status.incidents.remove(0);
             }
-            status.incidents.push(Incident {
-                at,
-                kind: kind.into(),
-                text: text.into(),
-            });
+            status.incidents.push(incident.clone());
         });
+        let ejection = ejection.map(Box::new);
+        self.journal().keep(Incident {
+            ejection,
+            ..incident
+        });
+    }
+
+    /// Where incidents are kept.
+    pub(super) fn journal(&self) -> Journal {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.journal.clone()
+    }
+
+    /// Keeps decisions for who follows them.
+    pub(super) fn add_decisions(&self, decisions: Vec<TracedDecision>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.decisions.extend(decisions);
+        let surplus = inner.decisions.len().saturating_sub(DECISIONS);
+        inner.decisions.drain(..surplus);
+        inner.forgotten += surplus as u64;
+    }
+
+    /// The decisions from number `from` on, and the number of the next one.
+    pub(super) fn decisions(&self, from: u64) -> (u64, Vec<TracedDecision>) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = inner.forgotten + inner.decisions.len() as u64;
+        let skipped = from.saturating_sub(inner.forgotten);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        (
+            next,
+            inner.decisions.iter().skip(skipped).cloned().collect(),
+        )
     }
 }

@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::schedulers::{
+    Budget, Ejection, SchedulerId, SchedulerReport, SchedulerSetup, TracedDecision,
+};
 use super::{SecretBytes, SecretText};
 
 /// Names of the descriptors that travel with `StartRouter` and `StartServer`.
@@ -47,6 +50,12 @@ pub enum ToWorker {
     StartServer(ServerSetup),
     /// The links as they are now, all of them (router).
     Links(Vec<LinkSetup>),
+    /// What schedules which flows from now on, all of it (router). Carries the objects.
+    Schedulers(SchedulerSetup),
+    /// The schedulers that are not used, all of them (server).
+    Quarantine(Vec<SchedulerId>),
+    /// Report the schedulers' decisions for [`TRACE_FOR`](super::TRACE_FOR).
+    Trace,
     /// The routers that may connect from now on, all of them; live connections of others are closed (server).
     Routers(Vec<AuthorisedRouter>),
     /// The answer to [`FromWorker::Redeem`]; an `Err` is the text form of a
@@ -83,6 +92,10 @@ pub enum FromWorker {
     /// The first message to a supervisor that finds a worker whose own was killed: what the worker was started with,
     /// links and routers as they were then. Carries copies of the descriptors that it names.
     Handover(Box<ToWorker>),
+    /// A scheduler was ejected.
+    Ejected(Box<Ejection>),
+    /// The schedulers' last decisions, while they are wanted.
+    Decisions(Vec<TracedDecision>),
     /// Something a person should know of.
     Incident {
         /// A word for machines, such as `wrong-server-key`.
@@ -97,6 +110,7 @@ impl Message for ToWorker {
         match self {
             Self::StartRouter(setup) => &setup.fds,
             Self::StartServer(setup) => &setup.fds,
+            Self::Schedulers(setup) => &setup.fds,
             _ => &[],
         }
     }
@@ -135,8 +149,8 @@ pub struct RouterSetup {
     pub server: ServerPeer,
     /// All configured links, present or not.
     pub links: Vec<LinkSetup>,
-    /// Name of the scheduler for new flows.
-    pub scheduler: String,
+    /// What the session's schedulers may take.
+    pub budget: Budget,
     /// Most bytes that a session may buffer.
     pub session_memory: u64,
     /// Most flows at one time.
@@ -209,6 +223,10 @@ pub struct ServerSetup {
     pub allow: Vec<IpNet>,
     /// Destination ports that are allowed although they are refused by default (25).
     pub allow_ports: Vec<u16>,
+    /// Names of the routers that may send schedulers of their own.
+    pub objects_from: Vec<String>,
+    /// What the schedulers of a session may take.
+    pub budget: Budget,
     /// Most bytes that a session may buffer.
     pub session_memory: u64,
     /// Most flows of a session at one time.
@@ -248,8 +266,9 @@ pub struct WorkerStatus {
     pub flows_opened: u64,
     /// Flows that ended in a reset since the worker started.
     pub flows_reset: u64,
-    /// Name of the scheduler in use.
-    pub scheduler: String,
+    /// The schedulers in use, by session and class.
+    #[serde(default)]
+    pub schedulers: Vec<SchedulerReport>,
     /// Bytes held in the buffers of all sessions.
     pub memory_bytes: u64,
     /// Bytes of flows that this end sent more than once, in the sessions of the moment.

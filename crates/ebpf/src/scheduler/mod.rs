@@ -28,7 +28,9 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use guywire_sched::{Factory, FlowView, Marks, Offence, Reason, Run, Scheduler, SubflowId};
+use guywire_sched::{
+    Factory, FlowView, MapValue, Marks, Offence, Reason, Run, Scheduler, SubflowId,
+};
 use thiserror::Error;
 
 use crate::embedded::EMBEDDED;
@@ -54,17 +56,6 @@ pub enum Several {
     Copies,
     /// As in the kernel: each takes the next chunk in turn.
     InTurn,
-}
-
-/// A value for a map: what `bpftool map update` does for one that is pinned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MapValue {
-    /// The map.
-    pub map: String,
-    /// The key's bytes.
-    pub key: Vec<u8>,
-    /// The value's bytes.
-    pub value: Vec<u8>,
 }
 
 /// How a scheduler is to be run.
@@ -179,6 +170,7 @@ impl Bpf {
                 Box::new(Instance::new(weak, connection, fuel, several))
             })
         })
+        .of_object(self.hash)
     }
 }
 

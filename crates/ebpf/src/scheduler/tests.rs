@@ -1,7 +1,7 @@
 //! What the kernel does around programs, through the embedded objects and the zoo's.
 
-use guywire_sched::guard::{Guard, Question};
-use guywire_sched::{SubflowView, Time};
+use guywire_sched::guard::{Budget, Guard, Question};
+use guywire_sched::{MapValue, SubflowView, Time};
 
 use super::*;
 
@@ -138,7 +138,13 @@ fn a_stranger_is_named_with_its_instruction() {
         .start();
     let subflows = [subflow(0)];
     let mut guard = Guard::default();
-    let asked = guard.ask(&mut *maker(), Question::Send, 2, &flow(&subflows));
+    let asked = guard.ask(
+        &mut Budget::default(),
+        &mut *maker(),
+        Question::Send,
+        2,
+        &flow(&subflows),
+    );
     let offence = asked.expect_err("it marked the connection itself");
     assert_eq!(offence.reason, Reason::MarkedStranger);
     assert!(

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use guywire_sched::{MapValue, Reason};
+
 use super::*;
 
 fn destination() -> impl Strategy<Value = Destination> {
@@ -16,6 +18,58 @@ fn destination() -> impl Strategy<Value = Destination> {
 
 fn number() -> impl Strategy<Value = u64> {
     0..=varint::MAX
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..=MAX_MAP_BYTES);
+    let value = ("[a-z]{0,32}", bytes(), bytes());
+    let value = value.prop_map(|(map, key, value)| MapValue { map, key, value });
+    let maps = prop::collection::vec(value, 0..=MAX_MAP_VALUES);
+    let hash = prop::option::of(any::<[u8; 32]>());
+    (
+        0..CLASSES,
+        number(),
+        "[a-z_]{0,32}",
+        hash,
+        any::<bool>(),
+        maps,
+    )
+        .prop_map(|(class, serial, name, hash, in_turn, maps)| Choice {
+            class,
+            serial,
+            name,
+            hash,
+            in_turn,
+            maps,
+        })
+}
+
+fn piece() -> impl Strategy<Value = Piece> {
+    (
+        any::<[u8; 32]>(),
+        1..=MAX_OBJECT,
+        any::<prop::sample::Index>(),
+    )
+        .prop_map(|(hash, size, which)| {
+            let number = which.index(size.div_ceil(OBJECT_PIECE));
+            let length = (size - number * OBJECT_PIECE).min(OBJECT_PIECE);
+            Piece {
+                hash,
+                size: size as u32,
+                number: number as u32,
+                bytes: vec![7; length],
+            }
+        })
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    let ejected = prop::sample::select(&Reason::ALL[..]).prop_map(Fate::Ejected);
+    prop_oneof![
+        Just(Fate::InUse),
+        Just(Fate::Wanted),
+        Just(Fate::Refused),
+        ejected
+    ]
 }
 
 fn control() -> impl Strategy<Value = Control> {
@@ -33,14 +87,24 @@ fn control() -> impl Strategy<Value = Control> {
                 backup,
             }
         }),
-        "[a-z_]{1,32}".prop_map(|name| Control::Scheduler { name }),
-        ("[a-z_]{1,32}", any::<bool>())
-            .prop_map(|(name, accepted)| Control::SchedulerResult { name, accepted }),
+        choice().prop_map(Control::Scheduler),
+        piece().prop_map(Control::SchedulerObject),
+        (0..CLASSES, number(), fate(), ".{0,256}").prop_map(|(class, serial, fate, text)| {
+            Control::SchedulerResult(ChoiceResult {
+                class,
+                serial,
+                fate,
+                text,
+            })
+        }),
         any::<u8>().prop_map(|code| Control::GoAway(SessionReason::from_code(code))),
-        (number(), destination(), number()).prop_map(|(flow, to, window)| Control::Open {
-            flow,
-            to,
-            window
+        (number(), destination(), number(), 0..CLASSES).prop_map(|(flow, to, window, class)| {
+            Control::Open {
+                flow,
+                to,
+                window,
+                class,
+            }
         }),
         (number(), number()).prop_map(|(flow, window)| Control::Opened { flow, window }),
         (number(), reason.clone()).prop_map(|(flow, reason)| Control::Refused { flow, reason }),

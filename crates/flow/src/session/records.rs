@@ -132,7 +132,12 @@ impl Session {
             return Err(SessionReason::ControlUnacked);
         }
         match control {
-            Control::Open { flow, to, window } => return self.handle_open(now, flow, to, window),
+            Control::Open {
+                flow,
+                to,
+                window,
+                class,
+            } => return self.handle_open(now, flow, to, window, class),
             Control::Opened { flow, window } => self.handle_opened(now, flow, window),
             Control::Refused { flow, reason } | Control::Reset { flow, reason } => {
                 self.handle_reset(now, flow, reason);
@@ -144,10 +149,9 @@ impl Session {
                 notice,
                 backup,
             } => return self.handle_path_status(now, number, path, notice, backup),
-            Control::Scheduler { name } => self.handle_scheduler(now, name),
-            Control::SchedulerResult { name, accepted } => self
-                .events
-                .push_back(Event::SchedulerResult { name, accepted }),
+            Control::Scheduler(choice) => self.handle_choice(choice),
+            Control::SchedulerObject(piece) => self.events.push_back(Event::ObjectPiece(piece)),
+            Control::SchedulerResult(result) => self.handle_choice_result(result),
             Control::GoAway(reason) => self.end(reason),
         }
         Ok(())
@@ -156,8 +160,10 @@ impl Session {
     /// Whether the other end may say such a thing to this side.
     fn may_get(&self, control: &Control) -> bool {
         match control {
-            Control::Open { .. } | Control::Scheduler { .. } => self.config.side == Side::Server,
-            Control::Opened { .. } | Control::Refused { .. } | Control::SchedulerResult { .. } => {
+            Control::Open { .. } | Control::Scheduler(_) | Control::SchedulerObject(_) => {
+                self.config.side == Side::Server
+            }
+            Control::Opened { .. } | Control::Refused { .. } | Control::SchedulerResult(_) => {
                 self.config.side == Side::Router
             }
             _ => true,
@@ -170,6 +176,7 @@ impl Session {
         id: u64,
         to: Destination,
         window: u64,
+        class: u8,
     ) -> Result<(), SessionReason> {
         if id == 0 || !id.is_multiple_of(2) {
             return Err(SessionReason::WrongSide);
@@ -184,7 +191,7 @@ impl Session {
             self.tell(Control::Refused { flow: id, reason });
             return Ok(());
         }
-        let mut flow = self.new_flow(now, window.min(MAX_SEND_WINDOW));
+        let mut flow = self.new_flow(now, class, window.min(MAX_SEND_WINDOW));
         flow.undecided = true;
         self.flows.insert(id, flow);
         self.start_lending(now);
@@ -254,14 +261,5 @@ impl Session {
         }
         self.path_notice(now, number, path, notice, backup);
         Ok(())
-    }
-
-    fn handle_scheduler(&mut self, now: Time, name: String) {
-        let found = (self.config.catalogue)(&name);
-        let accepted = found.is_some();
-        if let Some(factory) = found {
-            self.use_scheduler(now, factory);
-        }
-        self.tell(Control::SchedulerResult { name, accepted });
     }
 }

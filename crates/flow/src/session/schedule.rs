@@ -504,8 +504,9 @@ fn flow_of(control: &Control) -> Option<u64> {
         | Control::Reset { flow, .. }
         | Control::Done { flow } => Some(flow),
         Control::PathStatus { .. }
-        | Control::Scheduler { .. }
-        | Control::SchedulerResult { .. }
+        | Control::Scheduler(_)
+        | Control::SchedulerObject(_)
+        | Control::SchedulerResult(_)
         | Control::GoAway(_) => None,
     }
 }

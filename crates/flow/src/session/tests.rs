@@ -11,6 +11,7 @@ use crate::record::{self, Control, Destination, PathNotice, Record};
 use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
 use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, SubflowInfo};
 
+mod choices;
 mod pair;
 
 const MEMORY: [u64; 2] = [64 << 20; 2];
@@ -273,7 +274,6 @@ fn alone(now: Time) -> Session {
         memory: MEMORY[0],
         max_flows: 100,
         scheduler: (&guywire_sched::NATIVE[0]).into(),
-        catalogue: guywire_sched::factory::natives(),
         limits: Default::default(),
     });
     session.set_peer(MEMORY[1], 100);
@@ -304,7 +304,7 @@ fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
     let (first, second) = (SubflowId(1), SubflowId(2));
     session.subflow_joined(now, first, 0, SubflowInfo::default());
     let to = Destination::Service("x".to_owned());
-    let flow = session.open(now, to).expect("it may");
+    let flow = session.open(now, to, 0).expect("it may");
     let sent = control(&mut session, now, first);
     let next = sent.last().expect("an OPEN").0 + 1;
     session.subflow_joined(now, second, 1, SubflowInfo::default());
@@ -338,7 +338,8 @@ fn a_subflow_too_many_says_nothing_of_its_path() {
     let more = SubflowId(100);
     session.subflow_joined(now, more, 0, SubflowInfo::default());
     let events: Vec<Event> = std::iter::from_fn(|| session.poll_event()).collect();
-    assert!(events.contains(&Event::Close(more)));
+    let closes = |event: &Event| matches!(event, Event::Close(id) if *id == more);
+    assert!(events.iter().any(closes));
     assert_eq!(session.path_state(now, 0), Some(PathState::Stale));
 }
 
@@ -377,6 +378,7 @@ fn offences_against_the_session_are_named() {
         flow,
         to: crate::Destination::Service("x".into()),
         window: 0,
+        class: 0,
     };
     let withdrawn = Control::PathStatus {
         path: 0,

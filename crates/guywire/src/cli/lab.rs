@@ -101,6 +101,9 @@ struct Up {
     /// The router's scheduler [default: its own]
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
+    /// The server takes BPF schedulers of the router's own
+    #[arg(long)]
+    objects: bool,
     /// Return when the lab is complete, and leave it running
     #[arg(long)]
     detach: bool,
@@ -287,6 +290,7 @@ fn start(up: Up) -> Result<ExitCode> {
         name: up.lab.name,
         plan: Plan {
             scheduler: up.scheduler,
+            objects: up.objects,
             guywire: !up.no_guywire,
             ..plan
         },

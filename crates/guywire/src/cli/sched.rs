@@ -11,14 +11,20 @@ use guywire_ebpf::kernel::Bare;
 use guywire_ebpf::{Insn, Machine, Program};
 
 use super::output::print;
+use super::runtime;
+use running::{End, UseArgs};
 
 mod check;
 mod list;
+mod running;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SchedCommand {
-    /// Show the schedulers that are built in
-    List,
+    /// Show the schedulers there are, and which of them are in use
+    List {
+        #[command(flatten)]
+        end: End,
+    },
     /// Tell what a scheduler does, when to use it, and when it hurts
     Explain {
         /// Its name
@@ -34,6 +40,36 @@ pub(super) enum SchedCommand {
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Schedule the traffic of the running router with another one, both ways, without touching its connections
+    ///
+    /// An object is checked first. The choice lasts, and comes before the configuration.
+    Use(UseArgs),
+    /// Let a scheduler be used again that was ejected
+    Pardon {
+        /// Its name, or at least 8 digits of its hash
+        scheduler: String,
+        #[command(flatten)]
+        end: End,
+    },
+    /// Show which schedulers were ejected or refused, and why
+    Incidents {
+        /// So many, the last ones
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        last: usize,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        end: End,
+    },
+    /// Show decisions as they are made
+    Trace {
+        /// End after so many seconds
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+        #[command(flatten)]
+        end: End,
     },
     /// Run raw eBPF instructions, so that a conformance suite can drive the machine.
     ///
@@ -52,9 +88,19 @@ pub(super) enum SchedCommand {
 impl SchedCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::List => {
-                print(&list::list())?;
+            Self::List { end } => {
+                print(&runtime()?.block_on(list::list(&end.client()))?)?;
                 Ok(ExitCode::SUCCESS)
+            }
+            Self::Use(args) => runtime()?.block_on(args.run()),
+            Self::Pardon { scheduler, end } => {
+                runtime()?.block_on(running::pardon(&end.client(), scheduler))
+            }
+            Self::Incidents { last, json, end } => {
+                runtime()?.block_on(running::incidents(&end.client(), last, json))
+            }
+            Self::Trace { seconds, end } => {
+                runtime()?.block_on(running::trace(&end.client(), seconds))
             }
             Self::Explain { name } => {
                 print(&list::explain(&name)?)?;

@@ -64,6 +64,9 @@ pub(super) struct InitArgs {
     /// Where it listens [default: all addresses, on the port of the first --address]
     #[arg(long, value_name = "IP:PORT")]
     listen: Vec<SocketAddr>,
+    /// A router that may send BPF schedulers of its own
+    #[arg(long, value_name = "ROUTER", value_parser = parse_name)]
+    objects_from: Vec<String>,
     /// Write the configuration anew although there is one; keys and routers are kept
     #[arg(long)]
     replace: bool,
@@ -128,6 +131,7 @@ impl InitArgs {
             listen,
             state_dir,
             run_dir,
+            objects_from: self.objects_from,
         }
         .to_toml();
         write_config(&path, &text)?;
@@ -233,6 +237,13 @@ async fn invite(name: &str, expires: Duration, places: &Places) -> anyhow::Resul
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match guywire_control::config::is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("needed are 1 to 63 letters, digits, `-`, `_` or `.`".to_owned()),
+    }
 }
 
 const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];

@@ -63,7 +63,7 @@ pub(super) async fn relay_udp(socket: UdpSocket, router: Router) {
 async fn ask(router: &Router, question: &[u8]) -> Result<Vec<u8>, Gone> {
     let flow = router
         .session()
-        .open(Destination::Service(SERVICE.to_owned()))
+        .open(Destination::Service(SERVICE.to_owned()), 0)
         .map_err(|_| Gone)?;
     let mut messages = Messages::new(&flow);
     messages.send(question).await?;
@@ -90,7 +90,7 @@ pub(super) async fn relay_tcp(listener: TcpListener, router: Router) {
             Ok((local, _)) => {
                 let service = Destination::Service(SERVICE.to_owned());
                 if tcp::set_reset_on_close(&local, true).is_ok()
-                    && let Ok(flow) = router.session().open(service)
+                    && let Ok(flow) = router.session().open(service, 0)
                 {
                     tokio::spawn(relay(local, flow));
                 }

@@ -9,14 +9,22 @@
 //! | `supervisor` | what is said to the supervisor, and to the next one when it was killed |
 //! | `router` | captured connections become flows |
 //! | `server` | flows become connections |
+//! | `classes` | which class a connection belongs to |
+//! | `schedulers` | schedulers as messages name them and as sessions use them |
+//! | `guests` | schedulers that routers choose at a server |
+//! | `follow` | decisions of schedulers, for who wants to see them |
 //! | `refused` | destinations that were refused a moment ago |
 //! | `dns` | the LAN's questions, relayed over flows; `service:dns` at the server |
 //! | `policy` | where a server may connect to |
 
+mod classes;
 mod dns;
+mod follow;
+mod guests;
 mod policy;
 mod refused;
 mod router;
+mod schedulers;
 mod server;
 mod supervisor;
 
@@ -25,9 +33,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use guywire_control::worker::{ToWorker, WorkerEnd, WorkerStatus, descriptor};
-use guywire_ebpf::scheduler::{Bpf, Settings};
 use guywire_flow::PathReport;
-use guywire_sched::Factory;
 use guywire_transport::hello::Endpoint;
 use guywire_transport::session::SessionHandle;
 
@@ -149,24 +155,6 @@ fn endpoint(identity: &guywire_control::worker::Identity) -> anyhow::Result<Endp
             .context("the supervisor's instance")?,
         generation: identity.generation,
         oldest: identity.oldest,
-    })
-}
-
-/// The scheduler of that name: native, or built in as a BPF object.
-fn find_scheduler(name: &str) -> Option<Factory> {
-    let embedded = || Some(Bpf::embedded(name)?.factory(Settings::default()));
-    guywire_sched::native(name)
-        .map(Factory::from)
-        .or_else(embedded)
-}
-
-fn scheduler(name: &str) -> anyhow::Result<Factory> {
-    find_scheduler(name).with_context(|| {
-        let known: Vec<&str> = guywire_control::config::schedulers().collect();
-        format!(
-            "there is no scheduler {name:?}; there are {}",
-            known.join(", ")
-        )
     })
 }
 

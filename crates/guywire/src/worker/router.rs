@@ -8,20 +8,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use guywire_control::worker::{
-    FromWorker, LinkSetup, Priority, RouterSetup, ToWorker, WorkerStatus,
+    FromWorker, LinkSetup, Priority, RouterSetup, SchedulerReport, ToWorker, WorkerStatus,
 };
 use guywire_flow::Destination;
+use guywire_flow::record::{ChoiceResult, Fate};
 use guywire_net::tcp;
+use guywire_sched::Factory;
 use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Families, LinkAttributes, LinkName};
 use guywire_transport::key::PrivateKey;
 use guywire_transport::relay;
-use guywire_transport::router::{Link, Router, RouterConfig, RouterNews};
+use guywire_transport::router::{ClassReport, Link, Router, RouterConfig, RouterNews};
+use guywire_transport::session::SessionHandle;
 use guywire_transport::tls::ClientTls;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::classes::Classes;
+use super::follow::Follower;
 use super::refused::Refused;
-use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns};
+use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, schedulers};
 
 /// How the server's session is called in status.
 const SERVER: &str = "server";
@@ -40,8 +45,15 @@ pub(super) async fn serve(
     let (router, mut news) = Router::start(config(&setup)?);
     router.set_links(links(&setup.links)?);
     let refused = Shared::default();
-    for listener in fds.listeners(&[descriptor::TPROXY4, descriptor::TPROXY6])? {
-        tokio::spawn(capture(listener, router.clone(), refused.clone()));
+    let listeners = fds.listeners(&[descriptor::TPROXY4, descriptor::TPROXY6])?;
+    let classes = Classes::new(&listeners)?;
+    for listener in listeners {
+        let capture = Capture {
+            router: router.clone(),
+            refused: refused.clone(),
+            classes: classes.clone(),
+        };
+        tokio::spawn(capture.serve(listener));
     }
     for listener in fds.listeners(&[descriptor::DNS_TCP4, descriptor::DNS_TCP6])? {
         tokio::spawn(dns::relay_tcp(listener, router.clone()));
@@ -56,14 +68,28 @@ pub(super) async fn serve(
     let mut status = tokio::time::interval(STATUS_EVERY);
     let mut totals = Totals::default();
     let mut told = Told::default();
+    let mut follower = Follower::default();
     loop {
         tokio::select! {
-            message = inbox.next() => match message {
+            (message, fds) = inbox.next() => match message {
                 ToWorker::Links(setups) => router.set_links(links(&setups)?),
+                ToWorker::Schedulers(chosen) => {
+                    classes.set(chosen.classes.clone());
+                    let (chosen, problems) = schedulers::of_setup(&chosen, fds, setup.budget);
+                    router.set_schedulers(chosen);
+                    for text in problems {
+                        let kind = "scheduler-unfit".to_owned();
+                        outbox.send(FromWorker::Incident { kind, text });
+                    }
+                }
+                ToWorker::Trace => follower.begin(),
                 ToWorker::Stop => break,
                 other => tracing::warn!(?other, "not for a router's worker"),
             },
             Some(news) = news.recv() => told.tell(&outbox, news),
+            () = follower.due() => {
+                follower.tell(&outbox, [(SERVER.to_owned(), &router.session())].into_iter());
+            }
             _ = status.tick() => {
                 outbox.send(FromWorker::Status(totals.snapshot(&router)));
             }
@@ -92,7 +118,7 @@ fn config(setup: &RouterSetup) -> anyhow::Result<RouterConfig> {
         servers: setup.server.addresses.clone(),
         memory: setup.session_memory,
         max_flows: setup.max_flows,
-        scheduler: super::scheduler(&setup.scheduler)?,
+        limits: schedulers::limits(setup.budget),
     })
 }
 
@@ -118,6 +144,13 @@ fn links(setups: &[LinkSetup]) -> anyhow::Result<Vec<Link>> {
     setups.iter().map(link).collect()
 }
 
+fn scheduler_reports(router: &Router, session: &SessionHandle) -> Vec<SchedulerReport> {
+    let decided = |class| session.with(|session, _| session.decisions(class).0);
+    let reports = router.schedulers();
+    let report = |report: &ClassReport| schedulers::report(SERVER, report, decided(report.class));
+    reports.iter().map(report).collect()
+}
+
 /// Failures of links that the supervisor was told of lately: what goes on is one incident, not many.
 #[derive(Default)]
 struct Told(HashMap<(String, String), Instant>);
@@ -125,6 +158,16 @@ struct Told(HashMap<(String, String), Instant>);
 impl Told {
     fn tell(&mut self, outbox: &Outbox, news: RouterNews) {
         let (kind, text) = match news {
+            RouterNews::Ejected(incident) => {
+                let ejection = Box::new(schedulers::ejection(SERVER, *incident));
+                return outbox.send(FromWorker::Ejected(ejection));
+            }
+            RouterNews::ChoiceResult { scheduler, result } => {
+                match refusal(&scheduler, &result) {
+                    Some(text) => ("scheduler-refused", text),
+                    None => return,
+                }
+            }
             RouterNews::DialFailed { link, text } => {
                 tracing::warn!(link, "{text}");
                 if !self.is_news(Instant::now(), &link, &text) {
@@ -154,6 +197,20 @@ impl Told {
     }
 }
 
+/// A sentence for people, if the server does not use what it was asked to use.
+fn refusal(scheduler: &Factory, result: &ChoiceResult) -> Option<String> {
+    let (name, text) = (schedulers::id(scheduler), &result.text);
+    match result.fate {
+        Fate::InUse | Fate::Wanted => None,
+        Fate::Refused => Some(format!(
+            "the server does not use the scheduler {name} for what it sends, but `default`: {text}"
+        )),
+        Fate::Ejected(reason) => Some(format!(
+            "the server ejected the scheduler {name} ({reason}: {text}); it goes on with `default`"
+        )),
+    }
+}
+
 /// The destinations that fail fast, for all tasks.
 type Shared = Arc<Mutex<Refused>>;
 
@@ -161,55 +218,68 @@ fn lock(refused: &Shared) -> MutexGuard<'_, Refused> {
     refused.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Accepts captured connections; their local address is where the client wanted to go.
-async fn capture(listener: TcpListener, router: Router, refused: Shared) {
-    let own = listener.local_addr().ok();
-    loop {
-        match listener.accept().await {
-            Ok((local, client)) => {
-                if let Err(error) = tcp::set_reset_on_close(&local, true) {
-                    tracing::warn!(%error, "a captured connection");
-                    continue;
-                }
-                match local.local_addr() {
-                    // A program of this machine connected to the listener itself: nothing was captured.
-                    Ok(wanted) if Some(wanted) == own => {
-                        tracing::debug!(%client, "not a captured connection");
-                    }
-                    Ok(wanted) => open(&router, local, wanted, &refused),
-                    Err(error) => tracing::debug!(%error, "a captured connection"),
-                }
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: those in use come back.
-                tracing::warn!(%error, "cannot accept a captured connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+/// Takes captured connections; their local address is where the client wanted to go.
+#[derive(Clone)]
+struct Capture {
+    router: Router,
+    refused: Shared,
+    classes: Classes,
 }
 
-/// Opens a flow for a captured connection. Where that cannot be, dropping the connection resets it.
-fn open(router: &Router, local: TcpStream, wanted: SocketAddr, refused: &Shared) {
-    let lacks = |families: Families| match wanted {
-        SocketAddr::V4(_) => !families.v4,
-        SocketAddr::V6(_) => !families.v6,
-    };
-    if router.server_families().is_some_and(lacks) || lock(refused).holds(Instant::now(), &wanted) {
-        return;
-    }
-    // Small records must not wait for more: the client did not either.
-    let _ = local.set_nodelay(true);
-    match router.session().open(Destination::Address(wanted)) {
-        Ok(flow) => {
-            let refused = refused.clone();
-            tokio::spawn(async move {
-                if let Outcome::Reset(reason) = relay(local, flow).await {
-                    lock(&refused).handle_reset(Instant::now(), wanted, reason);
+impl Capture {
+    async fn serve(self, listener: TcpListener) {
+        let own = listener.local_addr().ok();
+        loop {
+            match listener.accept().await {
+                Ok((local, client)) => {
+                    if let Err(error) = tcp::set_reset_on_close(&local, true) {
+                        tracing::warn!(%error, "a captured connection");
+                        continue;
+                    }
+                    match local.local_addr() {
+                        // A program of this machine connected to the listener itself: nothing was captured.
+                        Ok(wanted) if Some(wanted) == own => {
+                            tracing::debug!(%client, "not a captured connection");
+                        }
+                        Ok(wanted) => self.open(local, client, wanted),
+                        Err(error) => tracing::debug!(%error, "a captured connection"),
+                    }
                 }
-            });
+                Err(error) => {
+                    // Out of descriptors, most likely: those in use come back.
+                    tracing::warn!(%error, "cannot accept a captured connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
         }
-        Err(reason) => tracing::debug!(%wanted, %reason, "no flow"),
+    }
+
+    /// Opens a flow for a captured connection. Where that cannot be, dropping the connection resets it.
+    fn open(&self, local: TcpStream, client: SocketAddr, wanted: SocketAddr) {
+        let lacks = |families: Families| match wanted {
+            SocketAddr::V4(_) => !families.v4,
+            SocketAddr::V6(_) => !families.v6,
+        };
+        if self.router.server_families().is_some_and(lacks)
+            || lock(&self.refused).holds(Instant::now(), &wanted)
+        {
+            return;
+        }
+        // Small records must not wait for more: the client did not either.
+        let _ = local.set_nodelay(true);
+        let class = self.classes.of(&local, client, wanted);
+        let to = Destination::Address(wanted);
+        match self.router.session().open(to, class) {
+            Ok(flow) => {
+                let refused = self.refused.clone();
+                tokio::spawn(async move {
+                    if let Outcome::Reset(reason) = relay(local, flow).await {
+                        lock(&refused).handle_reset(Instant::now(), wanted, reason);
+                    }
+                });
+            }
+            Err(reason) => tracing::debug!(%wanted, %reason, "no flow"),
+        }
     }
 }
 
@@ -219,7 +289,7 @@ struct Totals {
     opened: u64,
     reset: u64,
     /// The session counted last, and its counts.
-    current: Option<(guywire_transport::session::SessionHandle, u64, u64)>,
+    current: Option<(SessionHandle, u64, u64)>,
 }
 
 impl Totals {
@@ -233,7 +303,7 @@ impl Totals {
         }
         let mut status = WorkerStatus {
             pid: std::process::id(),
-            scheduler: session.with(|session, _| session.scheduler().to_owned()),
+            schedulers: scheduler_reports(router, &session),
             ..WorkerStatus::default()
         };
         let link = |path| {

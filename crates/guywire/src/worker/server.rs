@@ -10,7 +10,7 @@ use anyhow::Context;
 use guywire_control::worker::{
     AuthorisedRouter, FromWorker, SecretText, ServerSetup, ToWorker, WorkerStatus,
 };
-use guywire_flow::{Destination, FlowReason};
+use guywire_flow::{Destination, FlowReason, Incident};
 use guywire_net::tcp;
 use guywire_transport::enrol::limit::LimiterSettings;
 use guywire_transport::enrol::{Candidate, Enrolled, Refusal};
@@ -24,8 +24,10 @@ use guywire_transport::tls::{AcceptReason, Authorised, AuthorisedSet, ServerTls}
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 
+use super::follow::Follower;
+use super::guests::Guests;
 use super::policy::Policy;
-use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns};
+use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, schedulers};
 
 /// A destination has so long to answer.
 const CONNECT_BOUND: Duration = Duration::from_secs(15);
@@ -44,7 +46,8 @@ pub(super) async fn serve(
 ) -> anyhow::Result<()> {
     let mut fds = Descriptors::new(setup.fds.clone(), fds)?;
     let listeners = fds.listeners(&[descriptor::LISTEN])?;
-    let mut members = Members::new(&setup)?;
+    let guests = Guests::new(setup.budget);
+    let mut members = Members::new(&setup, guests.clone())?;
     let (server, mut news) = Server::new(config(&setup, &members)?);
     let invitations = Invitations::new(outbox.clone());
     for listener in listeners {
@@ -61,14 +64,17 @@ pub(super) async fn serve(
     let mut addresses = tokio::time::interval(ADDRESSES_EVERY);
     let mut refusals = Refusals::default();
     let mut refused = tokio::time::interval(REFUSALS_EVERY);
+    let mut follower = Follower::default();
     loop {
         tokio::select! {
-            message = inbox.next() => match message {
+            (message, _) = inbox.next() => match message {
                 ToWorker::Routers(routers) => {
                     members.set_routers(&routers)?;
                     server.retain(|key| members.names.contains_key(key));
                 }
                 ToWorker::Redeemed { request, result } => invitations.answer(request, result),
+                ToWorker::Quarantine(schedulers) => guests.set_quarantine(schedulers),
+                ToWorker::Trace => follower.begin(),
                 ToWorker::Stop => break,
                 other => tracing::warn!(?other, "not for a server's worker"),
             },
@@ -76,8 +82,23 @@ pub(super) async fn serve(
                 ServerNews::Open { flow, to } => {
                     tokio::spawn(connect(flow, to, policy.clone(), resolvers.clone()));
                 }
+                ServerNews::Choice { router, session, choice } => {
+                    guests.choose(router, &session, choice);
+                }
+                ServerNews::ObjectPiece { router, piece } => guests.take_piece(router, &piece),
+                ServerNews::Ejected { router, incident } => {
+                    guests.quarantine(&incident.scheduler);
+                    eject_alike(&server, &incident);
+                    let ejection = schedulers::ejection(&members.name(&router), *incident);
+                    outbox.send(FromWorker::Ejected(Box::new(ejection)));
+                }
                 ServerNews::Refused(error) => refusals.count(&error),
             },
+            () = follower.due() => {
+                let sessions = server.sessions();
+                let named = sessions.iter().map(|report| (members.name(&report.router), &report.session));
+                follower.tell(&outbox, named);
+            }
             _ = status.tick() => {
                 outbox.send(FromWorker::Status(snapshot(&server, &members)));
             }
@@ -97,8 +118,7 @@ fn config(setup: &ServerSetup, members: &Members) -> anyhow::Result<ServerConfig
         memory: setup.session_memory,
         max_flows: setup.max_flows,
         families: reachable_families(),
-        scheduler: super::scheduler("default")?,
-        catalogue: std::sync::Arc::new(super::find_scheduler),
+        limits: schedulers::limits(setup.budget),
     })
 }
 
@@ -131,10 +151,13 @@ struct Members {
     authorised: Authorised,
     tag_keys: Vec<TagKey>,
     names: HashMap<PublicKey, String>,
+    /// Names of those that may send schedulers.
+    objects_from: Vec<String>,
+    guests: Guests,
 }
 
 impl Members {
-    fn new(setup: &ServerSetup) -> anyhow::Result<Members> {
+    fn new(setup: &ServerSetup, guests: Guests) -> anyhow::Result<Members> {
         let tag_keys = setup
             .tag_keys
             .iter()
@@ -143,6 +166,8 @@ impl Members {
             authorised: Authorised::new(AuthorisedSet::default()),
             tag_keys: tag_keys.collect::<anyhow::Result<_>>()?,
             names: HashMap::new(),
+            objects_from: setup.objects_from.clone(),
+            guests,
         };
         members.set_routers(&setup.routers)?;
         Ok(members)
@@ -161,7 +186,28 @@ impl Members {
             routers: self.names.keys().copied().collect(),
             tag_keys: self.tag_keys.clone(),
         });
+        let trusted = self
+            .names
+            .iter()
+            .filter(|(_, name)| self.objects_from.contains(name));
+        let trusted = trusted.map(|(&key, _)| key).collect();
+        self.guests
+            .set_routers(|key| self.names.contains_key(key), trusted);
         Ok(())
+    }
+
+    /// A router's name.
+    fn name(&self, router: &PublicKey) -> String {
+        self.names.get(router).cloned().unwrap_or_default()
+    }
+}
+
+/// Other sessions do not find out by themselves.
+fn eject_alike(server: &Server, incident: &Incident) {
+    for report in server.sessions() {
+        report.session.with(|session, now| {
+            session.eject_alike(now, &incident.scheduler, &incident.offence);
+        });
     }
 }
 
@@ -308,16 +354,15 @@ fn snapshot(server: &Server, members: &Members) -> WorkerStatus {
         ..WorkerStatus::default()
     };
     for report in server.sessions() {
-        let unnamed = String::new();
-        let name = members.names.get(&report.router).unwrap_or(&unnamed);
+        let name = members.name(&report.router);
         let link = |path| {
             let named = report.links.get(&path).cloned();
             named.unwrap_or_else(|| format!("path {path}"))
         };
-        super::report_session(&mut status, name, &report.session, link);
-        status.scheduler = report
-            .session
-            .with(|session, _| session.scheduler().to_owned());
+        super::report_session(&mut status, &name, &report.session, link);
+        status
+            .schedulers
+            .extend(schedulers::reports(&name, &report.session));
     }
     status
 }

@@ -140,12 +140,12 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// The next message. Without a supervisor, the first of the next one. Cancel-safe.
-    pub(super) async fn next(&mut self) -> ToWorker {
+    /// The next message and its descriptors. Without a supervisor, the first of the next one. Cancel-safe.
+    pub(super) async fn next(&mut self) -> (ToWorker, Vec<OwnedFd>) {
         loop {
             if let Some(receiver) = &mut self.receiver {
                 match receiver.recv().await {
-                    Ok(Some((message, _fds))) => return message,
+                    Ok(Some(message)) => return message,
                     Ok(None) => {
                         tracing::warn!("the supervisor is gone; the worker goes on without it");
                     }

@@ -21,6 +21,8 @@ use crate::topology::{Link, Node, SERVER};
 
 /// The server's port.
 const PORT: u16 = 443;
+/// The router's name on the server.
+const NAME: &str = "lab";
 
 /// The longest answer of a supervisor that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -52,29 +54,32 @@ pub(super) fn without(lab: &Lab) -> Result<()> {
 
 /// Sets up and starts server and router, and waits until every link is in
 /// use. A link that is not is a warning, not an error: it may be meant so.
-pub(super) async fn start(lab: &mut Lab, scheduler: Option<&str>) -> Result<Option<String>> {
+pub(super) async fn start(
+    lab: &mut Lab,
+    scheduler: Option<&str>,
+    objects: bool,
+) -> Result<Option<String>> {
     report(&Progress::Step("starting the server".into()));
     let addresses = SERVER
         .addresses()
         .map(|ip| SocketAddr::new(ip, PORT).to_string());
     let [v4, v6] = &addresses;
-    run(
-        lab,
-        Node::Server,
-        &[
-            "guywire",
-            "server",
-            "init",
-            "--address",
-            v4,
-            "--address",
-            v6,
-        ],
-    )
-    .await?;
+    let mut init = vec![
+        "guywire",
+        "server",
+        "init",
+        "--address",
+        v4,
+        "--address",
+        v6,
+    ];
+    if objects {
+        init.extend(["--objects-from", NAME]);
+    }
+    run(lab, Node::Server, &init).await?;
     lab.start("server", Node::Server, &["guywire", "server", "run"])?;
     await_status(lab, Node::Server).await?;
-    let line = run(lab, Node::Server, &["guywire", "server", "invite", "lab"]).await?;
+    let line = run(lab, Node::Server, &["guywire", "server", "invite", NAME]).await?;
     report(&Progress::Step("starting the router".into()));
     join(lab, line.trim(), scheduler).await?;
     lab.start("router", Node::Router, &["guywire", "router", "run"])?;

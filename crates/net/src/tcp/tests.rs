@@ -118,3 +118,27 @@ fn an_older_kernels_structure_reads_as_zero_beyond_its_end() {
     assert_eq!(TcpInfo::parse(&[]), TcpInfo::default());
     assert_eq!(TcpInfo::parse(&raw).min_rtt, Duration::ZERO);
 }
+
+#[test]
+fn the_first_packets_dscp_is_known_where_it_is_kept() {
+    for ip in ["127.0.0.1", "::1"] {
+        let address: std::net::IpAddr = ip.parse().unwrap();
+        let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+        save_syn(&listener).unwrap();
+        let domain = socket2::Domain::for_address(listener.local_addr().unwrap());
+        let client = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+        let class = 46 << 2;
+        match address.is_ipv4() {
+            true => client.set_tos_v4(class).unwrap(),
+            false => client.set_tclass_v6(class).unwrap(),
+        }
+        client
+            .connect(&listener.local_addr().unwrap().into())
+            .unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(syn_dscp(&accepted).unwrap(), Some(46), "{ip}");
+        assert_eq!(syn_dscp(&accepted).unwrap(), None, "it is kept once");
+    }
+    let (near, _far) = pair();
+    assert_eq!(syn_dscp(&near).unwrap(), None);
+}

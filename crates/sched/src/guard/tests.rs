@@ -38,7 +38,13 @@ fn at(ms: u64) -> Time {
 fn reason(marking: usize) -> Option<(Reason, String)> {
     let subflows = [subflow(0, 20, 100), subflow(1, 60, 50)];
     let mut guard = Guard::default();
-    let asked = guard.ask(&mut Marking(marking), Question::Send, 2, &flow(&subflows));
+    let asked = guard.ask(
+        &mut Budget::default(),
+        &mut Marking(marking),
+        Question::Send,
+        2,
+        &flow(&subflows),
+    );
     asked.err().map(|offence| (offence.reason, offence.text))
 }
 
@@ -63,10 +69,10 @@ fn calls_share_a_budget() {
     // 0.3 ms a call.
     let ejected_by = |every_ms: u64| {
         let mut guard = Guard::default();
-        let mut view = flow(&subflows);
+        let (mut budget, mut view) = (Budget::default(), flow(&subflows));
         (1..=200).find(|_| {
             view.now = view.now + Duration::from_millis(every_ms);
-            let asked = guard.ask(&mut Metered(100_000), Question::Send, 2, &view);
+            let asked = guard.ask(&mut budget, &mut Metered(100_000), Question::Send, 2, &view);
             asked.is_err_and(|offence| offence.reason == Reason::CpuShare)
         })
     };
@@ -170,7 +176,13 @@ fn the_last_decisions_are_remembered() {
     for id in 0..40 {
         let view = flow(&subflows);
         guard
-            .ask(&mut default::Default, Question::Send, id, &view)
+            .ask(
+                &mut Budget::default(),
+                &mut default::Default,
+                Question::Send,
+                id,
+                &view,
+            )
             .expect("it is safe");
     }
     assert_eq!(guard.decisions().count(), 32);

@@ -75,7 +75,7 @@ impl World<'_> {
             } => self.dial(path.into(), small_segments),
             Event::Close(id) => self.close(side, id),
             Event::Path { path, state } => self.note_path(side, path, state),
-            Event::SchedulerResult { .. } => {}
+            Event::Chosen(_) | Event::ObjectPiece(_) | Event::ChoiceResult(_) => {}
             Event::Ejected(incident) => self.ejected.push(Ejected {
                 end: ENDS[side],
                 at: self.elapsed(),

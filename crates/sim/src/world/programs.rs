@@ -77,7 +77,7 @@ impl World<'_> {
         let now = self.now;
         let to = Destination::Service(talk.to_string());
         let state = &mut self.talks[talk];
-        let flow = match self.ends[ROUTER].open(now, to) {
+        let flow = match self.ends[ROUTER].open(now, to, 0) {
             Ok(flow) => flow,
             Err(FlowReason::SessionEnded) if self.network.ends => {
                 state.flow = Some(0);

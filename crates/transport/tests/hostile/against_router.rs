@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use guywire_flow::record::{self, Control, PathNotice};
+use guywire_flow::record::{self, Choice, Control, PathNotice};
 use guywire_flow::{Destination, FlowReason, SessionReason};
 use guywire_transport::enrol::limit::LimiterSettings;
 use guywire_transport::hello::{Endpoint, Instance, ServerHello, VERSIONS, exchange_as_server};
@@ -66,9 +66,14 @@ impl Trap {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offences_end_the_session_with_a_named_reason() {
-    let scheduler = Control::Scheduler {
+    let scheduler = Control::Scheduler(Choice {
+        class: 0,
+        serial: 1,
         name: "redundant".to_owned(),
-    };
+        hash: None,
+        in_turn: false,
+        maps: Vec::new(),
+    });
     let withdrawn = Control::PathStatus {
         path: 1,
         notice: PathNotice::Withdrawn,
@@ -136,7 +141,7 @@ async fn offences_of_a_flow_reset_it_with_a_named_reason() {
     ];
     for (at, (script, reason)) in (1..).zip(table) {
         let session = trap.router.session();
-        let flow = session.open(Destination::Service("x".into())).unwrap();
+        let flow = session.open(Destination::Service("x".into()), 0).unwrap();
         peer.send(&script(2 * at)).await;
         peer.until(&Heard::Reset(2 * at, reason)).await;
         let outcome = guywire_transport::flow::Outcome::Reset(reason);
@@ -162,7 +167,7 @@ async fn what_is_sent_and_never_acknowledged_stays_within_the_memory() {
     let mut peer = trap.next(u32::MAX, u64::MAX >> 2).await;
     let session = trap.router.session();
     let flows: Vec<_> = (0..20)
-        .map(|_| session.open(Destination::Service("x".into())).unwrap())
+        .map(|_| session.open(Destination::Service("x".into()), 0).unwrap())
         .collect();
     let writers: Vec<_> = flows
         .into_iter()
@@ -207,6 +212,9 @@ async fn a_server_that_permits_nothing_gets_nothing() {
     })
     .await;
     peer.until(&Heard::Pong(7)).await;
-    let refused = trap.router.session().open(Destination::Service("x".into()));
+    let refused = trap
+        .router
+        .session()
+        .open(Destination::Service("x".into()), 0);
     assert_eq!(refused.unwrap_err(), FlowReason::TooMany);
 }

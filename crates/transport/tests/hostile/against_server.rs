@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guywire_flow::record::{self, Control, PathNotice};
+use guywire_flow::record::{self, ChoiceResult, Control, Fate, PathNotice};
 use guywire_flow::{FlowReason, SessionReason};
 
 use crate::house::{House, MAX_FLOWS, MEMORY, bounded, round_trip};
@@ -32,10 +32,12 @@ async fn offences_against_the_session_end_it_with_a_named_reason() {
         notice: PathNotice::Stale,
         backup: false,
     };
-    let result = Control::SchedulerResult {
-        name: "default".to_owned(),
-        accepted: true,
-    };
+    let result = Control::SchedulerResult(ChoiceResult {
+        class: 0,
+        serial: 1,
+        fate: Fate::InUse,
+        text: String::new(),
+    });
     let refused = Control::Refused {
         flow: 2,
         reason: FlowReason::Refused,

@@ -58,8 +58,7 @@ impl House {
             memory: MEMORY,
             max_flows: MAX_FLOWS,
             families: FAMILIES,
-            scheduler: guywire_sched::Factory::default(),
-            catalogue: guywire_sched::factory::natives(),
+            limits: guywire_sched::guard::Limits::default(),
         });
         tokio::spawn(
             server
@@ -108,7 +107,7 @@ pub(crate) fn router(
         servers: vec![server],
         memory: MEMORY,
         max_flows: MAX_FLOWS,
-        scheduler: guywire_sched::Factory::default(),
+        limits: guywire_sched::guard::Limits::default(),
     });
     router.set_links(vec![Link {
         path: 1,
@@ -169,7 +168,7 @@ pub(crate) async fn write_all(flow: &FlowHandle, mut bytes: &[u8]) -> Option<()>
 pub(crate) async fn round_trip(router: &Router, count: usize) {
     let flow = router
         .session()
-        .open(Destination::Service("echo".into()))
+        .open(Destination::Service("echo".into()), 0)
         .unwrap();
     let sent: Vec<u8> = (0..count).map(|at| (at % 251) as u8).collect();
     let write = async {

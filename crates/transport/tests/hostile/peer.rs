@@ -173,6 +173,7 @@ pub(crate) fn open(flow: u64, service: &str, window: u64) -> Control {
         flow,
         to: Destination::Service(service.to_owned()),
         window,
+        class: 0,
     }
 }
 

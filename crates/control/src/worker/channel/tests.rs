@@ -46,7 +46,7 @@ fn router_setup(fds: &[&str]) -> RouterSetup {
             v4: true,
             v6: false,
         }],
-        scheduler: "default".into(),
+        budget: crate::worker::Budget::new(None, None),
         session_memory: 1 << 26,
         max_flows: 4096,
         fds: fds.iter().map(|&name| name.to_owned()).collect(),

@@ -13,9 +13,9 @@ use guywire_sched::{SubflowId, Time, native};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::record::{self, Destination};
-use crate::session::{Config, Event, Read, Session, Side};
-use crate::{FlowReason, Outgoing, PathAttributes, SubflowInfo};
+use crate::record::{self, Choice, ChoiceResult, Destination, Piece};
+use crate::session::{Answer, Config, Event, Read, Session, Side};
+use crate::{FlowReason, Incident, Outgoing, PathAttributes, SubflowInfo};
 
 const SEGMENT: usize = 1448;
 const SMALL_SEGMENT: usize = 1208;
@@ -101,6 +101,11 @@ pub(super) struct Pair {
     next_subflow: u32,
     pub(super) ends: [Session; 2],
     pub(super) talks: BTreeMap<u64, Talk>,
+    pub(super) ejected: Vec<(usize, Incident)>,
+    pub(super) may_eject: bool,
+    /// What the server is asked to use and answers at once with what there is of that name.
+    pub(super) results: Vec<ChoiceResult>,
+    pub(super) pieces: Vec<Piece>,
     pub(super) path_events: Vec<(Time, usize, u8, crate::PathState)>,
     pub(super) steps: u64,
 }
@@ -121,7 +126,6 @@ impl Pair {
                 memory: memory[mine],
                 max_flows: 1_000,
                 scheduler: scheduler.into(),
-                catalogue: guywire_sched::factory::natives(),
                 limits: Default::default(),
             })
         };
@@ -136,6 +140,10 @@ impl Pair {
             next_subflow: 0,
             ends: [end(Side::Router, ROUTER), end(Side::Server, SERVER)],
             talks: BTreeMap::new(),
+            ejected: Vec::new(),
+            may_eject: false,
+            results: Vec::new(),
+            pieces: Vec::new(),
             path_events: Vec::new(),
             steps: 0,
             links,
@@ -151,8 +159,13 @@ impl Pair {
 
     /// Opens a flow over which the router's side sends `up` bytes and the server's `down`.
     pub(super) fn talk(&mut self, up: u64, down: u64) -> u64 {
+        self.talk_of(0, up, down)
+    }
+
+    /// The same for a flow of a class.
+    pub(super) fn talk_of(&mut self, class: u8, up: u64, down: u64) -> u64 {
         let to = Destination::Service("test".into());
-        let id = self.ends[ROUTER].open(self.now, to).expect("a flow");
+        let id = self.ends[ROUTER].open(self.now, to, class).expect("a flow");
         self.talks.insert(
             id,
             Talk {
@@ -194,6 +207,12 @@ impl Pair {
     pub(super) fn finish_all(&mut self, seconds: u64) {
         let done = |pair: &Pair| pair.talks.values().all(|talk| talk.complete == [true; 2]);
         let finished = self.run(Duration::from_secs(seconds), done);
+        assert!(
+            self.may_eject || self.ejected.is_empty(),
+            "seed {}: {:?}",
+            self.seed,
+            self.ejected
+        );
         let open: Vec<_> = self
             .talks
             .iter()
@@ -480,9 +499,22 @@ impl Pair {
             }
             Event::Path { path, state } => self.path_events.push((now, side, path, state)),
             Event::Accepted(_) | Event::Readable(_) | Event::Writable(_) => {}
-            Event::Ejected(incident) => panic!("seed {}: {incident:?}", self.seed),
-            Event::SchedulerResult { .. } | Event::Ended(_) => {}
+            Event::Ejected(incident) => self.ejected.push((side, *incident)),
+            Event::Chosen(choice) => self.answer(&choice),
+            Event::ObjectPiece(piece) => self.pieces.push(piece),
+            Event::ChoiceResult(result) => self.results.push(result),
+            Event::Ended(_) => {}
         }
+    }
+
+    /// The server wants objects, and uses what is native.
+    fn answer(&mut self, choice: &Choice) {
+        let answer = match (choice.hash, native(&choice.name)) {
+            (Some(_), _) => Answer::Wanted,
+            (None, None) => Answer::Refused("there is none".into()),
+            (None, Some(native)) => Answer::Use(Some(native.into())),
+        };
+        self.ends[SERVER].answer_choice(self.now, choice, answer);
     }
 
     fn transmit(&mut self, side: usize, id: SubflowId) {

@@ -27,7 +27,7 @@ const ONE_IN: usize = 10;
 /// What may be done with a scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+pub(super) enum Verdict {
     /// Nothing speaks against it.
     Works,
     /// It runs, and something speaks against relying on it.
@@ -36,15 +36,25 @@ enum Verdict {
     Refused,
 }
 
+impl Verdict {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Verdict::Works => "works",
+            Verdict::Experimental => "experimental",
+            Verdict::Refused => "refused",
+        }
+    }
+}
+
 /// The answer of the command, as `--json` prints it.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     name: String,
     kind: &'static str,
     /// SHA-256 of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
     /// Networks played.
     networks: u64,
     /// In how many of them it was ejected.
@@ -81,7 +91,7 @@ fn check(what: &str) -> anyhow::Result<Report> {
 }
 
 /// Reads an object file, no more of it than the loader takes.
-fn read(path: &str) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &str) -> anyhow::Result<Vec<u8>> {
     let file = File::open(path).with_context(|| {
         format!(
             "`{path}` is neither a scheduler that is built in (`guywire sched list`) nor a file that can be read"
@@ -111,7 +121,8 @@ impl Report {
         }
     }
 
-    fn of_object(bpf: &Bpf) -> Report {
+    /// Plays the networks with an object.
+    pub(super) fn of_object(bpf: &Bpf) -> Report {
         let mut report = Report::played(bpf.name(), "BPF", &bpf.factory(Settings::default()));
         report.hash = Some(HEXLOWER.encode(&bpf.hash()));
         for poison in &bpf.object().poison {
@@ -161,15 +172,10 @@ impl Report {
         self.reasons.push(reason);
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         /// More would not help anybody.
         const SHOWN: usize = 3;
-        let verdict = match self.verdict {
-            Verdict::Works => "works",
-            Verdict::Experimental => "experimental",
-            Verdict::Refused => "refused",
-        };
-        let mut text = format!("{}: {verdict}\n", self.name);
+        let mut text = format!("{}: {}\n", self.name, self.verdict.word());
         if self.networks > 0 {
             let (ejected, networks) = (self.ejected, self.networks);
             let _ = writeln!(
