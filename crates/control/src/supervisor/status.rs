@@ -52,6 +52,9 @@ pub struct Status {
     pub memory_bytes: u64,
     /// Bytes of flows that were sent more than once, in the sessions of the moment.
     pub repeated_bytes: u64,
+    /// How often this end held a path stale, in the sessions of the moment.
+    #[serde(default)]
+    pub alarms: u64,
     /// What a person should know of, newest last.
     pub incidents: Vec<Incident>,
 }
@@ -139,6 +142,7 @@ impl Board {
             scheduler: String::new(),
             memory_bytes: 0,
             repeated_bytes: 0,
+            alarms: 0,
             incidents: vec![],
         };
         Self {
@@ -185,6 +189,7 @@ impl Board {
         status.scheduler = report.scheduler;
         status.memory_bytes = report.memory_bytes;
         status.repeated_bytes = report.repeated_bytes;
+        status.alarms = report.alarms;
     }
 
     /// The worker is gone, and so is all that it reported.

@@ -253,6 +253,9 @@ pub struct WorkerStatus {
     /// Bytes held in the buffers of all sessions.
     pub memory_bytes: u64,
     /// Bytes of flows that this end sent more than once, in the sessions of the moment.
+    /// How often this end held a path stale, in the sessions of the moment.
+    #[serde(default)]
+    pub alarms: u64,
     #[serde(default)]
     pub repeated_bytes: u64,
 }
