@@ -267,11 +267,10 @@ impl Router {
                 name,
                 device,
                 present,
-                v4,
-                v6,
+                addresses,
                 ..
             } = link;
-            tracing::info!(%name, %device, present, v4, v6, "link");
+            tracing::info!(%name, %device, present, ?addresses, "link");
         }
         self.links = links.clone();
         self.frame
