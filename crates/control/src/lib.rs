@@ -3,6 +3,7 @@
 //!
 //! - [`client`]: the commands' end of the control socket.
 //! - [`config`]: the two configuration files.
+//! - [`dns`]: questions passed on to resolvers.
 //! - [`invitation`]: the line that lets a router join.
 //! - [`store`]: keys, routers, invitations.
 //! - [`supervisor`]: runs a router or a server and its control socket.
@@ -10,6 +11,7 @@
 
 pub mod client;
 pub mod config;
+pub mod dns;
 pub mod invitation;
 pub mod store;
 pub mod supervisor;

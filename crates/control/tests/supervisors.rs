@@ -239,10 +239,10 @@ fn a_router_keeps_its_rules_while_workers_come_and_go_and_removes_them_at_the_en
             let links: Vec<_> = status
                 .links
                 .iter()
-                .map(|link| (link.present, link.v4, link.v6))
+                .map(|link| (link.present, link.addresses.len()))
                 .collect();
             // The server's address is on wan1's own network; wan2 has no route to it.
-            assert_eq!(links, [(true, true, false), (true, false, false)]);
+            assert_eq!(links, [(true, 1), (true, 0)]);
 
             netlink.set_up("wan1p", false).await.unwrap();
             status_when(&client, |status| !status.links[0].present).await;

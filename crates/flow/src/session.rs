@@ -204,6 +204,8 @@ pub struct Session {
     ended: bool,
     /// Bytes of data sent more than once by flows that are gone.
     repeated: u64,
+    /// How often this end has held a path stale.
+    alarms: u64,
 }
 
 impl Session {
@@ -231,6 +233,7 @@ impl Session {
             events: VecDeque::new(),
             ended: false,
             repeated: 0,
+            alarms: 0,
             config,
         }
     }
@@ -253,6 +256,12 @@ impl Session {
                 .values()
                 .map(|flow| flow.send.repeated())
                 .sum::<u64>()
+    }
+
+    /// How often this end has held a path stale: what was in flight on it, or the answer to a PING, was
+    /// overdue.
+    pub fn alarms(&self) -> u64 {
+        self.alarms
     }
 
     /// Bytes of flows held in memory: received and not read, sent and not acknowledged.

@@ -15,6 +15,7 @@
 //! | `reorder` | jitter is drawn for each packet and order is not kept | `reorder=on` |
 //! | `queue200ms`, `queue64p`, `queue256kB` | where the queue ends (default: one bandwidth-delay product) | `queue=64p`, `queue=bdp` |
 //! | `red` | the queue drops early and at random (RED) instead of at its end | `red=on` |
+//! | `largest1280B` | larger packets vanish, and nobody is told (a black hole) | `largest=1280B`, `largest=1500B` |
 //! | `trace:FILE` | rate from a mahimahi trace; comes last, the rest of the link is the file's name | `trace=FILE` |
 //!
 //! `down` (towards the router) or `up` before a part or a key means one
@@ -52,6 +53,8 @@ pub const MAX_QUEUE_TIME: Duration = Duration::from_secs(10);
 pub const MAX_QUEUE_PACKETS: u32 = 65_536;
 /// The longest queue given in bytes.
 pub const MAX_QUEUE_BYTES: u64 = 128_000_000;
+/// The largest packet there is on an emulated link, in bytes.
+pub const MAX_PACKET: u16 = 1_500;
 /// The longest mean length of a loss burst, in packets.
 pub const MAX_BURST: u16 = 1_000;
 /// The greatest share that may be lost in bursts: above one half no mean
@@ -97,6 +100,8 @@ pub struct DirectionSpec {
     pub queue: QueueSpec,
     /// Whether the queue drops early and at random (RED) instead of at its end.
     pub red: bool,
+    /// The largest packet that passes, in bytes, at most [`MAX_PACKET`]; larger ones vanish.
+    pub largest: u16,
 }
 
 /// Where the rate of a direction comes from.
@@ -151,6 +156,7 @@ impl Default for DirectionSpec {
             reorder: false,
             queue: QueueSpec::Bdp,
             red: false,
+            largest: MAX_PACKET,
         }
     }
 }
@@ -251,6 +257,9 @@ impl fmt::Display for EmulatedLink {
             queue => Some(format!("queue{queue}")),
         });
         self.show(&mut parts, |d| d.red.then(|| "red".to_string()));
+        self.show(&mut parts, |d| {
+            (d.largest < MAX_PACKET).then(|| format!("largest{}B", d.largest))
+        });
         self.show(&mut parts, |d| match &d.rate {
             RateSpec::Fixed(_) => None,
             RateSpec::Trace(file) => Some(format!("trace:{file}")),

@@ -5,8 +5,8 @@
 //! ends, its flows are reset, and the next one begins with the subflow that brought the news.
 
 use std::collections::BTreeMap;
-use std::mem::Discriminant;
-use std::net::SocketAddr;
+use std::collections::btree_map::Entry;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -106,8 +106,8 @@ pub struct Link {
     pub congestion: Option<String>,
     /// Whether the device is there and has carrier.
     pub present: bool,
-    /// Which families it has addresses of.
-    pub families: Families,
+    /// Its addresses that can reach the server.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Link {
@@ -116,6 +116,12 @@ impl Link {
             backup: self.attributes.backup,
             metered: self.attributes.metered,
         }
+    }
+
+    fn reaches(&self, server: &SocketAddr) -> bool {
+        self.addresses
+            .iter()
+            .any(|own| own.is_ipv4() == server.is_ipv4())
     }
 }
 
@@ -126,7 +132,9 @@ pub enum RouterNews {
     DialFailed {
         /// The link.
         link: String,
-        /// Why.
+        /// What kind of failure it is.
+        reason: DialReason,
+        /// The failure in words, with what to do next.
         text: String,
     },
     /// Another router with the same key took over; this one has stopped.
@@ -166,12 +174,71 @@ struct State {
 
 struct LinkState {
     link: Link,
+    /// The address that each of its subflows comes from.
+    sources: Vec<IpAddr>,
     /// How many dials were begun: families and addresses take turns.
     attempts: usize,
     /// What kind of failure the last attempt was, so that it is told once and not with every attempt.
-    failure: Option<Discriminant<AttemptError>>,
+    failure: Option<DialReason>,
     /// Attempts that are under way give up: one has succeeded.
     enough: Arc<Notify>,
+}
+
+impl LinkState {
+    fn new(link: Link) -> LinkState {
+        LinkState {
+            link,
+            sources: Vec::new(),
+            attempts: 0,
+            failure: None,
+            enough: Arc::default(),
+        }
+    }
+
+    /// The link is now like this. Returns whether its subflows cannot go on: the kernel keeps a connection whose
+    /// source address or device is gone, and it would fall silent. What merely came does not harm them.
+    fn change(&mut self, link: Link) -> bool {
+        let old = std::mem::replace(&mut self.link, link);
+        if old == self.link {
+            return false;
+        }
+        self.attempts = 0;
+        self.failure = None;
+        let lives = |source| self.link.addresses.contains(source);
+        old.device != self.link.device || self.sources.is_empty() || !self.sources.iter().all(lives)
+    }
+
+    /// A subflow from there has ended.
+    fn forget_source(&mut self, source: IpAddr) {
+        if let Some(at) = self.sources.iter().position(|other| *other == source) {
+            self.sources.swap_remove(at);
+        }
+    }
+}
+
+/// The kind of a failure to open a subflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DialReason {
+    /// The link has no address of a family that the server has.
+    NoAddress,
+    /// The system or the network refused a TCP connection.
+    Unreachable,
+    /// TCP was not answered.
+    NoAnswer,
+    /// The server shows another key than the expected one.
+    WrongServerKey,
+    /// The server closed during the TLS handshake: it does not accept this router's tag.
+    TagRefused,
+    /// The TLS handshake failed otherwise.
+    NoTls,
+    /// The server does not know this router's key.
+    KeyRefused,
+    /// The server did not answer with a HELLO that can be used.
+    NoHello,
+    /// Another router with the same key has taken over.
+    Superseded,
+    /// Another attempt has succeeded.
+    Enough,
 }
 
 /// Why no subflow came about.
@@ -189,6 +256,23 @@ enum AttemptError {
     Superseded,
     #[error("another attempt has succeeded")]
     Enough,
+}
+
+impl AttemptError {
+    fn reason(&self) -> DialReason {
+        match self {
+            Self::NoAddress => DialReason::NoAddress,
+            Self::Dial(DialError::Failed { .. }) => DialReason::Unreachable,
+            Self::Dial(DialError::TimedOut { .. }) => DialReason::NoAnswer,
+            Self::Tls(ConnectError::WrongServerKey { .. }) => DialReason::WrongServerKey,
+            Self::Tls(ConnectError::Closed { .. }) => DialReason::TagRefused,
+            Self::Tls(_) => DialReason::NoTls,
+            Self::Hello(HelloError::KeyRefused) => DialReason::KeyRefused,
+            Self::Hello(_) => DialReason::NoHello,
+            Self::Superseded => DialReason::Superseded,
+            Self::Enough => DialReason::Enough,
+        }
+    }
 }
 
 impl Router {
@@ -238,19 +322,13 @@ impl Router {
         }
         for link in links {
             let (path, present, attributes) = (link.path, link.present, link.path_attributes());
-            let renewed = |old: &LinkState| {
-                old.link.families != link.families || old.link.device != link.device
+            let renew = match state.links.entry(path) {
+                Entry::Occupied(known) => known.into_mut().change(link),
+                Entry::Vacant(new) => {
+                    new.insert(LinkState::new(link));
+                    false
+                }
             };
-            let renew = state.links.get(&path).is_some_and(renewed);
-            state.links.insert(
-                path,
-                LinkState {
-                    link,
-                    attempts: 0,
-                    failure: None,
-                    enough: Arc::default(),
-                },
-            );
             session.with(|session, now| {
                 if !present || renew {
                     session.withdraw_path(now, path);
@@ -419,8 +497,10 @@ impl Router {
         });
         match opened.and_then(|(stream, hello)| self.admit(&session, stream, hello)) {
             Ok(stream) => {
+                let source = stream.get_ref().0.tcp().local_addr().map(|own| own.ip());
                 if let Some(link) = self.lock().links.get_mut(&path) {
                     link.failure = None;
+                    link.sources.extend(source.as_ref().ok());
                 }
                 if session.with(|session, now| session.path_state(now, path))
                     == Some(PathState::Down)
@@ -428,6 +508,9 @@ impl Router {
                     enough.notify_waiters();
                 }
                 session.run_subflow(path, stream).await;
+                if let (Ok(source), Some(link)) = (source, self.lock().links.get_mut(&path)) {
+                    link.forget_source(source);
+                }
             }
             Err(AttemptError::Enough) => {
                 session.with(|session, now| session.dial_failed(now, path));
@@ -444,11 +527,13 @@ impl Router {
         let Some(link) = state.links.get_mut(&path) else {
             return;
         };
-        let kind = std::mem::discriminant(error);
-        if link.failure.replace(kind) != Some(kind) {
-            let link = link.link.attributes.name.to_string();
-            let text = error.to_string();
-            let _ = self.0.news.send(RouterNews::DialFailed { link, text });
+        let reason = error.reason();
+        if link.failure.replace(reason) != Some(reason) {
+            let _ = self.0.news.send(RouterNews::DialFailed {
+                link: link.link.attributes.name.to_string(),
+                reason,
+                text: error.to_string(),
+            });
         }
     }
 
@@ -484,12 +569,8 @@ impl Router {
     fn next_target(&self, path: u8) -> Option<(SocketAddr, Link)> {
         let mut state = self.lock();
         let state = state.links.get_mut(&path)?;
-        let families = state.link.families;
-        let fits = |address: &&SocketAddr| match address {
-            SocketAddr::V4(_) => families.v4,
-            SocketAddr::V6(_) => families.v6,
-        };
-        let fitting: Vec<&SocketAddr> = self.0.config.servers.iter().filter(fits).collect();
+        let servers = self.0.config.servers.iter();
+        let fitting: Vec<&SocketAddr> = servers.filter(|to| state.link.reaches(to)).collect();
         // An address that works is kept; after a failure it is the next one's turn.
         if state.failure.is_some() {
             state.attempts += 1;

@@ -65,6 +65,8 @@ pub struct Counts {
     pub held: u64,
     /// Bytes sent more than once.
     pub repeated: u64,
+    /// How often this end has held a path stale.
+    pub alarms: u64,
 }
 
 /// A handle on a running session; clones share it.
@@ -335,6 +337,7 @@ impl SessionHandle {
             reset: state.reset,
             held: state.session.held_bytes(),
             repeated: state.session.repeated_bytes(),
+            alarms: state.session.alarms(),
         }
     }
 

@@ -10,7 +10,7 @@ use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Endpoint, Families, Instance, LinkAttributes, LinkName};
 use guywire_transport::key::PrivateKey;
 use guywire_transport::relay;
-use guywire_transport::router::{Link, Router, RouterConfig, RouterNews, Scheduling};
+use guywire_transport::router::{DialReason, Link, Router, RouterConfig, RouterNews, Scheduling};
 use guywire_transport::server::{Server, ServerConfig, ServerNews};
 use guywire_transport::tag::TagKey;
 use guywire_transport::tls::{Authorised, AuthorisedSet, ClientTls, ServerTls};
@@ -127,7 +127,12 @@ fn router(
         limits: Default::default(),
     });
     router.set_schedulers(BTreeMap::from([(0, scheduling(name))]));
-    let link = |path: u8| Link {
+    router.set_links(vec![link(1), link(2)]);
+    (router, news)
+}
+
+fn link(path: u8) -> Link {
+    Link {
         path,
         attributes: LinkAttributes {
             name: LinkName::new(&format!("wan{path}")).unwrap(),
@@ -138,10 +143,8 @@ fn router(
         device: "lo".to_owned(),
         congestion: None,
         present: true,
-        families: FAMILIES,
-    };
-    router.set_links(vec![link(1), link(2)]);
-    (router, news)
+        addresses: vec![Ipv4Addr::LOCALHOST.into()],
+    }
 }
 
 /// A listener whose connections are echoed until they end.
@@ -346,7 +349,38 @@ async fn a_key_the_server_does_not_know_is_told() {
     };
     let (_router, mut news) = router(&stranger, address, "default");
     match bounded(news.recv()).await {
-        Some(RouterNews::DialFailed { text, .. }) => assert!(text.contains("key"), "{text}"),
+        Some(RouterNews::DialFailed { reason, .. }) => assert_eq!(reason, DialReason::KeyRefused),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_a_link_loses_costs_it_its_subflows() {
+    let keys = Keys::new();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let _server = RunningServer::start(&keys, listener, Endpoint::only(Instance([1; 16]), 1));
+    let (router, _news) = router(&keys, address, "default");
+    let subflows = || {
+        let paths = router.session().paths();
+        let of_first = paths.iter().find(|path| path.path == 1);
+        of_first.map_or(0, |path| path.subflows)
+    };
+    let joined = async || {
+        while subflows() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    bounded(joined()).await;
+    let with = |addresses: &[&str]| Link {
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ..link(1)
+    };
+    router.set_links(vec![with(&["127.0.0.1", "2001:db8::7"]), link(2)]);
+    assert!(subflows() > 0, "an address came, and none went");
+    router.set_links(vec![with(&["127.0.0.1", "127.0.0.7"]), link(2)]);
+    assert!(subflows() > 0, "an address went that none uses");
+    router.set_links(vec![with(&["127.0.0.7"]), link(2)]);
+    assert_eq!(subflows(), 0, "their address went");
+    bounded(joined()).await;
 }

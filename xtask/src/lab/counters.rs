@@ -170,11 +170,19 @@ fn add(line: &str, snapshots: &mut Vec<Snapshot>) {
 }
 
 /// Bytes a second, both directions together, that `device` carried between `from` and `to`
-/// (uptimes); nothing where the snapshots do not reach that far.
+/// (uptimes), from the first snapshot in between to the last; nothing where there are not two. What
+/// happens to the device at `to` is never seen.
 #[must_use]
 pub fn rate(snapshots: &[Snapshot], device: &str, from: f64, to: f64) -> Option<f64> {
-    let after = |time: f64| snapshots.iter().find(|snapshot| snapshot.uptime >= time);
-    let (first, last) = (after(from)?, after(to)?);
+    let mut between = snapshots
+        .iter()
+        .filter(|snapshot| (from..=to).contains(&snapshot.uptime));
+    let first = between.next()?;
+    carried(first, between.next_back()?, device)
+}
+
+/// Bytes a second that `device` carried from one snapshot to another.
+fn carried(first: &Snapshot, last: &Snapshot, device: &str) -> Option<f64> {
     let time = last.uptime - first.uptime;
     let bytes = |snapshot: &Snapshot| snapshot.devices.get(device).map(|(a, b)| a + b);
     // A device that was made anew counts from zero again.
@@ -186,14 +194,13 @@ pub fn rate(snapshots: &[Snapshot], device: &str, from: f64, to: f64) -> Option<
 /// a fifth of a second; nothing where it never does.
 #[must_use]
 pub fn back_after(snapshots: &[Snapshot], device: &str, since: f64, wanted: f64) -> Option<f64> {
-    let later = snapshots.iter().filter(|snapshot| snapshot.uptime >= since);
-    for snapshot in later {
-        let end = snapshot.uptime + 0.2;
-        if rate(snapshots, device, snapshot.uptime, end).is_some_and(|rate| rate >= wanted) {
-            return Some(snapshot.uptime - since);
-        }
-    }
-    None
+    let later = || snapshots.iter().filter(|snapshot| snapshot.uptime >= since);
+    let used = |first: &&Snapshot| {
+        let last = later().find(|last| last.uptime >= first.uptime + 0.2);
+        last.and_then(|last| carried(first, last, device))
+            .is_some_and(|rate| rate >= wanted)
+    };
+    later().find(used).map(|first| first.uptime - since)
 }
 
 #[cfg(test)]
@@ -244,6 +251,16 @@ mod tests {
         let all = snapshots(&[1_000, 1_000]);
         assert_eq!(all.len(), 2);
         assert_eq!(all[1].devices["wan1"], (100, 7));
+    }
+
+    #[test]
+    fn a_rate_up_to_a_devices_end_is_known() {
+        let mut all = snapshots(&[1_000, 1_000, 1_000, 0]);
+        all[3].devices.clear();
+        // The last snapshot that has the device is older than its end.
+        let before = rate(&all, "wan1", 99.0, 100.25).expect("it was there");
+        assert!((before - 1_000.0).abs() < 1.0, "{before}");
+        assert_eq!(rate(&all, "wan1", 100.15, 100.25), None, "one snapshot");
     }
 
     #[test]

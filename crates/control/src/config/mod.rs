@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use explain::{explain, markdown};
 pub use router::{Capture, ClassConfig, Fail, LinkConfig, NewRouter, ROUTER, RouterConfig};
+pub(crate) use schema::parse_resolver;
 pub use schema::{Absent, ByteSize, Kind, Schema, Section, Setting, is_name, schedulers};
 pub use server::{NewServer, SERVER, ServerConfig};
 

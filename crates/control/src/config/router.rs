@@ -215,7 +215,8 @@ const DNS: Section = Section {
             key: "enabled",
             kind: Kind::Flag,
             default: Absent::Is("true"),
-            text: "Answer the LAN's DNS questions. Switch it off where another program on the router owns port 53.",
+            text: "Answer the LAN's DNS questions. Switch it off where another program on the router owns port 53. While \
+                   Guywire fails open, the resolvers of the router's own /etc/resolv.conf are asked.",
         },
         Setting {
             key: "addresses",

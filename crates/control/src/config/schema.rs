@@ -241,7 +241,7 @@ fn is_key(text: &str) -> bool {
 }
 
 /// A resolver: an address, perhaps with a port.
-pub(super) fn parse_resolver(text: &str) -> Option<SocketAddr> {
+pub(crate) fn parse_resolver(text: &str) -> Option<SocketAddr> {
     let plain = text
         .parse::<IpAddr>()
         .ok()

@@ -188,20 +188,6 @@ impl ServerConfig {
         let written: Written = check.read()?;
         Ok(resolve(written))
     }
-
-    /// The resolvers that `service:dns` asks: the configured ones, or those of a resolv.conf.
-    #[must_use]
-    pub fn resolvers_or(&self, resolv_conf: &str) -> Vec<SocketAddr> {
-        if let Some(resolvers) = &self.resolvers {
-            return resolvers.clone();
-        }
-        let lines = resolv_conf
-            .lines()
-            .filter_map(|line| line.trim_start().strip_prefix("nameserver"));
-        let addresses = lines.filter_map(|rest| rest.split_whitespace().next());
-        // A scope (fe80::1%eth0) is more than a plain address says; such a resolver is left out.
-        addresses.filter_map(parse_resolver).take(8).collect()
-    }
 }
 
 fn resolve(written: Written) -> ServerConfig {

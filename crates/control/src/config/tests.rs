@@ -79,14 +79,6 @@ fn what_init_writes_is_accepted() {
     assert_eq!(config.objects_from, ["home"]);
     assert_eq!(config.address, ["vpn.example.org:443".parse().unwrap()]);
     assert_eq!(config.listen, ["[::]:8443".parse().unwrap()]);
-    let resolv = "# x\nsearch lan\nnameserver 203.0.113.1\nnameserver fe80::1%eth0\nnameserver 2001:db8::53 \nnameserver\n";
-    assert_eq!(
-        config.resolvers_or(resolv),
-        [
-            "203.0.113.1:53".parse().unwrap(),
-            "[2001:db8::53]:53".parse().unwrap()
-        ]
-    );
 }
 
 #[test]

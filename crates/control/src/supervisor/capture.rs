@@ -11,6 +11,7 @@ use guywire_net::route::{Family, Netlink};
 use super::SupervisorError;
 use super::adopt::Adoptee;
 use super::links::own_addresses;
+use super::plain_dns::Sockets;
 use crate::config::RouterConfig;
 use crate::worker::descriptor;
 
@@ -25,36 +26,25 @@ pub(super) struct Listeners {
     tproxy4: TcpListener,
     /// `None` where the kernel has no IPv6.
     tproxy6: Option<TcpListener>,
-    dns: Vec<(IpAddr, DnsSockets)>,
+    dns: Sockets,
 }
 
 impl Listeners {
-    /// Opens all of them.
+    /// Opens all of them, except those for DNS where they are there already.
     pub(super) async fn open(
         config: &RouterConfig,
         netlink: &Netlink,
+        dns: Option<Sockets>,
     ) -> Result<Self, SupervisorError> {
         let tproxy4 = tproxy_listener(Family::V4, 0).map_err(SupervisorError::Transparent)?;
         let tproxy6 = match tproxy_listener(Family::V6, 0) {
             Err(error) if lacks_ipv6(&error) => None,
             listener => Some(listener.map_err(SupervisorError::Transparent)?),
         };
-        let mut dns = Vec::new();
-        if config.dns {
-            for address in dns_addresses(config, netlink).await? {
-                let socket = SocketAddr::new(address, DNS_PORT);
-                let listen = |source| SupervisorError::Dns {
-                    address: socket,
-                    source,
-                };
-                dns.push((address, dns_sockets(socket).map_err(listen)?));
-            }
-            if dns.is_empty() {
-                tracing::warn!(
-                    "the LAN's devices have no address, so no DNS is answered until the next start"
-                );
-            }
-        }
+        let dns = match dns {
+            Some(dns) => dns,
+            None => open_dns(config, netlink).await?,
+        };
         Ok(Self {
             tproxy4,
             tproxy6,
@@ -92,6 +82,11 @@ impl Listeners {
         })
     }
 
+    /// Closes the listeners for captured connections, and leaves those for DNS.
+    pub(super) fn into_dns(self) -> Sockets {
+        self.dns
+    }
+
     /// Port of the listener for captured IPv4 connections.
     pub(super) fn port4(&self) -> u16 {
         port(&self.tproxy4)
@@ -124,6 +119,27 @@ impl Listeners {
             .map(|(name, fd)| (name.to_owned(), fd))
             .unzip())
     }
+}
+
+async fn open_dns(config: &RouterConfig, netlink: &Netlink) -> Result<Sockets, SupervisorError> {
+    let mut dns = Vec::new();
+    if !config.dns {
+        return Ok(dns);
+    }
+    for address in dns_addresses(config, netlink).await? {
+        let socket = SocketAddr::new(address, DNS_PORT);
+        let listen = |source| SupervisorError::Dns {
+            address: socket,
+            source,
+        };
+        dns.push((address, dns_sockets(socket).map_err(listen)?));
+    }
+    if dns.is_empty() {
+        tracing::warn!(
+            "the LAN's devices have no address, so no DNS is answered until the next start"
+        );
+    }
+    Ok(dns)
 }
 
 /// Where DNS is answered: as configured, or on all addresses of the LAN's devices. Waits a little for addresses that

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use guywire_net::route::{
     Address, DefaultHops, Device, LinkTable, Netlink, NetlinkError, TproxyPolicy,
 };
+use ipnet::IpNet;
 
 use crate::config::LinkConfig;
 use crate::worker::LinkSetup;
@@ -17,6 +18,9 @@ const TABLE: u32 = 21_900;
 /// Priority of the rules for captured packets; those of the links follow it. Before the main table (32766), and before
 /// rules of other programs in the usual thousands, since they are narrower.
 const PRIORITY: u32 = 190;
+
+/// Most addresses of a link that its worker is told of.
+const MAX_ADDRESSES: usize = 64;
 
 /// How captured packets are delivered.
 pub(super) const TPROXY: TproxyPolicy = TproxyPolicy {
@@ -59,24 +63,30 @@ fn look_at(
     hops: DefaultHops,
     server: &[SocketAddr],
 ) -> Surveyed {
-    let own: Vec<&Address> = addresses
+    let own: Vec<IpNet> = addresses
         .iter()
         .filter(|address| device.is_some_and(|device| device.index == address.device))
         .filter(|address| !address.local_only && !address.tentative)
+        .map(|address| address.net)
         .collect();
-    let reaches = |v4: bool, routed: bool| {
-        let mut of_family = own
-            .iter()
-            .filter(|address| address.net.addr().is_ipv4() == v4)
-            .peekable();
-        of_family.peek().is_some()
-            && (routed
-                || of_family.any(|address| {
-                    server
-                        .iter()
-                        .any(|server| address.net.contains(&server.ip()))
-                }))
+    let reaches = |address: &IpNet| {
+        let hop = match address {
+            IpNet::V4(_) => &hops.v4,
+            IpNet::V6(_) => &hops.v6,
+        };
+        let beside = |server: &SocketAddr| {
+            server.is_ipv4() == address.addr().is_ipv4()
+                && own.iter().any(|net| net.contains(&server.ip()))
+        };
+        hop.is_some() || server.iter().any(beside)
     };
+    let mut reaching: Vec<IpAddr> = own
+        .iter()
+        .filter(|net| reaches(net))
+        .map(IpNet::addr)
+        .collect();
+    reaching.sort();
+    reaching.truncate(MAX_ADDRESSES);
     let setup = LinkSetup {
         id: link.id,
         name: link.name.clone(),
@@ -86,8 +96,7 @@ fn look_at(
         congestion: link.congestion.clone(),
         metered: link.metered,
         present: device.is_some_and(Device::usable),
-        v4: reaches(true, hops.v4.is_some()),
-        v6: reaches(false, hops.v6.is_some()),
+        addresses: reaching,
     };
     Surveyed { setup, hops }
 }
@@ -206,7 +215,13 @@ mod tests {
     ) -> (bool, bool, bool) {
         let server = ["198.51.100.10:443".parse().unwrap()];
         let setup = look_at(&link(), device.as_ref(), addresses, hops, &server).setup;
-        (setup.present, setup.v4, setup.v6)
+        let has = |v4| {
+            setup
+                .addresses
+                .iter()
+                .any(|address| address.is_ipv4() == v4)
+        };
+        (setup.present, has(true), has(false))
     }
 
     #[test]

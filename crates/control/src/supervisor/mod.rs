@@ -7,7 +7,7 @@
 //! removes what the earlier one left.
 //!
 //! - `router`, `server`: [`run_router`], [`run_server`]; `links`, `capture`: the router's links and listeners;
-//!   `registrar`: the server's invitations.
+//!   `plain_dns`: names while a router fails open; `registrar`: the server's invitations.
 //! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts;
 //!   `watchdog`: when one counts as hung; `adopt`: the worker of a supervisor that was killed.
 //! - `schedulers`: which ones are to be used, and which are not any more; `journal`: incidents on disk.
@@ -22,6 +22,7 @@ mod journal;
 mod keeper;
 mod links;
 mod lock;
+mod plain_dns;
 mod process;
 mod registrar;
 mod restart;

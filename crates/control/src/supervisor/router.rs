@@ -16,10 +16,12 @@ use super::clean::remove_rules;
 use super::frame::{Claim, Endpoint, Frame, Happening};
 use super::keeper::Event;
 use super::links::{self, MARK, Surveyed, TPROXY};
+use super::plain_dns::{PlainDns, Sockets};
 use super::process::WorkerCommand;
 use super::schedulers::Class;
 use super::{ROUTER_ROLE, SupervisorError};
 use crate::config::{ClassConfig, Fail, RouterConfig};
+use crate::dns;
 use crate::store::router_key;
 use crate::worker::{
     ClassRule, Identity, LinkSetup, RouterSetup, SecretBytes, ToWorker, descriptor,
@@ -39,6 +41,8 @@ struct Router {
     frame: Frame,
     /// `None` in a crash loop.
     capturing: Option<Capturing>,
+    /// What answers the LAN's DNS in a crash loop; `None` while it is a worker that does, or nobody.
+    plain_dns: Option<PlainDns>,
     /// The links as the worker knows them.
     links: Vec<LinkSetup>,
     /// When the links are to be looked at again.
@@ -101,7 +105,7 @@ impl Router {
         let surveyed = links::survey(&netlink, &config.links, &config.server.addresses).await?;
         links::apply_tables(&netlink, &surveyed).await?;
         let (adoptee, capturing) = match adopted {
-            None => (None, start_capture(&config, &netlink).await?),
+            None => (None, start_capture(&config, &netlink, None).await?),
             Some((adoptee, capturing)) => {
                 // Only through its own socket can the table be changed; the rules may be those of an older configuration.
                 nft::update_capture(
@@ -131,6 +135,7 @@ impl Router {
             changes,
             frame,
             capturing,
+            plain_dns: None,
             links: Vec::new(),
             survey_at: None,
         };
@@ -209,9 +214,11 @@ impl Router {
     ) -> Result<(RouterSetup, Vec<OwnedFd>), SupervisorError> {
         let capturing = match self.capturing.take() {
             Some(capturing) => self.capturing.insert(capturing),
-            None => self
-                .capturing
-                .insert(start_capture(&self.config, &self.netlink).await?),
+            None => {
+                let dns = self.plain_dns.take().map(PlainDns::end);
+                self.capturing
+                    .insert(start_capture(&self.config, &self.netlink, dns).await?)
+            }
         };
         let (mut names, mut fds) = capturing
             .listeners
@@ -232,7 +239,7 @@ impl Router {
 
     /// Ends capturing in a crash loop: the LAN's connections go past Guywire, or nowhere, as configured.
     fn stop_capture(&mut self) {
-        self.capturing = None;
+        let listeners = self.capturing.take().map(|capturing| capturing.listeners);
         let closed = self.config.capture.fail == Fail::Closed;
         if let Err(error) = nft::install_nat(&nat_rules(&self.config, closed)) {
             self.frame.board.incident(
@@ -249,6 +256,22 @@ impl Router {
             "not-captured",
             &format!("nothing is captured for a while: the LAN {what}"),
         );
+        if let Some(listeners) = listeners.filter(|_| !closed) {
+            self.start_plain_dns(listeners.into_dns());
+        }
+    }
+
+    fn start_plain_dns(&mut self, sockets: Sockets) {
+        if sockets.is_empty() {
+            return;
+        }
+        match PlainDns::start(sockets, &dns::system_resolvers()) {
+            Ok(plain_dns) => self.plain_dns = Some(plain_dns),
+            Err(error) => self.frame.board.incident(
+                "no-dns",
+                &format!("the LAN's DNS is not answered for a while: {error}"),
+            ),
+        }
     }
 
     /// Looks at the links, brings the policy tables in line, tells the worker what changed.
@@ -290,11 +313,10 @@ impl Router {
                 name,
                 device,
                 present,
-                v4,
-                v6,
+                addresses,
                 ..
             } = link;
-            tracing::info!(%name, %device, present, v4, v6, "link");
+            tracing::info!(%name, %device, present, ?addresses, "link");
         }
         self.links = links.clone();
         self.frame
@@ -308,8 +330,9 @@ impl Router {
 async fn start_capture(
     config: &RouterConfig,
     netlink: &Netlink,
+    dns: Option<Sockets>,
 ) -> Result<Capturing, SupervisorError> {
-    let listeners = Listeners::open(config, netlink).await?;
+    let listeners = Listeners::open(config, netlink, dns).await?;
     nft::install_nat(&nat_rules(config, false))?;
     let rules = nft::install_capture(&capture_rules(config, &listeners))?;
     Ok(Capturing { listeners, rules })

@@ -13,6 +13,7 @@ use super::process::WorkerCommand;
 use super::registrar::{Application, Registrar};
 use super::{SERVER_ROLE, SupervisorError};
 use crate::config::ServerConfig;
+use crate::dns;
 use crate::store::ServerStore;
 use crate::worker::{FromWorker, Identity, SecretBytes, ServerSetup, ToWorker, descriptor};
 
@@ -226,13 +227,15 @@ fn setup(
     identity: Identity,
     fds: Vec<String>,
 ) -> Result<ServerSetup, SupervisorError> {
-    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     Ok(ServerSetup {
         identity,
         private_key: SecretBytes(store.private_key()?.to_pkcs8()),
         tag_keys: store.tag_keys()?,
         routers: store.routers()?,
-        dns: config.resolvers_or(&resolv_conf),
+        dns: config
+            .resolvers
+            .clone()
+            .unwrap_or_else(dns::system_resolvers),
         allow: config.allow.clone(),
         allow_ports: config.allow_ports.clone(),
         objects_from: config.objects_from.clone(),

@@ -61,6 +61,9 @@ pub struct Status {
     pub memory_bytes: u64,
     /// Bytes of flows that were sent more than once, in the sessions of the moment.
     pub repeated_bytes: u64,
+    /// How often this end held a path stale, in the sessions of the moment.
+    #[serde(default)]
+    pub alarms: u64,
     /// What a person should know of, newest last.
     pub incidents: Vec<Incident>,
 }
@@ -156,6 +159,7 @@ impl Board {
             schedulers: vec![],
             memory_bytes: 0,
             repeated_bytes: 0,
+            alarms: 0,
             incidents: vec![],
         };
         Self {
@@ -207,6 +211,7 @@ impl Board {
         status.schedulers = report.schedulers;
         status.memory_bytes = report.memory_bytes;
         status.repeated_bytes = report.repeated_bytes;
+        status.alarms = report.alarms;
     }
 
     /// The worker is gone, and so is all that it reported.

@@ -1,6 +1,6 @@
 //! The messages between supervisor and worker. Both are the same executable, so the format has no versions.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -189,10 +189,8 @@ pub struct LinkSetup {
     pub metered: bool,
     /// The device exists and has carrier.
     pub present: bool,
-    /// The device has a usable IPv4 address.
-    pub v4: bool,
-    /// The device has a usable (global) IPv6 address.
-    pub v6: bool,
+    /// Its addresses that can reach the server: of a family that has a route, usable, not link-local.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// When a link is used.
@@ -274,6 +272,9 @@ pub struct WorkerStatus {
     /// Bytes of flows that this end sent more than once, in the sessions of the moment.
     #[serde(default)]
     pub repeated_bytes: u64,
+    /// How often this end held a path stale, in the sessions of the moment.
+    #[serde(default)]
+    pub alarms: u64,
 }
 
 /// A path of a session.

@@ -239,6 +239,7 @@ impl Session {
             return;
         }
         path.alarm = Some(now);
+        self.alarms += 1;
         path.note_relapse(now);
         path.pinged = None;
         self.abandon_path(now, id);

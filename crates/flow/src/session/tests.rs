@@ -1,5 +1,6 @@
 //! Stories of two sessions over simulated links.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Buf;
@@ -268,12 +269,14 @@ fn a_flow_opened_while_its_link_dies_is_opened_elsewhere() {
 }
 
 /// A router's end with two paths and no subflow.
-fn alone(now: Time) -> Session {
+fn alone(now: Time, scheduler: &str) -> Session {
     let mut session = Session::new(Config {
         side: Side::Router,
         memory: MEMORY[0],
         max_flows: 100,
-        scheduler: (&guywire_sched::NATIVE[0]).into(),
+        scheduler: guywire_sched::native(scheduler)
+            .expect("it is built in")
+            .into(),
         limits: Default::default(),
     });
     session.set_peer(MEMORY[1], 100);
@@ -300,7 +303,7 @@ fn control(session: &mut Session, now: Time, on: SubflowId) -> Vec<(u64, Control
 #[test]
 fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
     let now = Time::ZERO + Duration::from_secs(1);
-    let mut session = alone(now);
+    let mut session = alone(now, "default");
     let (first, second) = (SubflowId(1), SubflowId(2));
     session.subflow_joined(now, first, 0, SubflowInfo::default());
     let to = Destination::Service("x".to_owned());
@@ -322,9 +325,55 @@ fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
 }
 
 #[test]
+fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
+    const FULL: u64 = 9 * 1_400;
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now, "redundant");
+    // The third has room all the while, but is no flow's.
+    let (quick, slow, spare) = (SubflowId(1), SubflowId(2), SubflowId(3));
+    for (id, path) in [(quick, 0), (slow, 1), (spare, 0)] {
+        session.subflow_joined(now, id, path, SubflowInfo::default());
+    }
+    let mut open = |number, bytes: u64| {
+        let to = Destination::Service("x".to_owned());
+        let flow = session.open(now, to, 0).expect("it may");
+        let window = 1 << 20;
+        let opened = Control::Opened { flow, window };
+        let told = session.handle_record(now, quick, Record::Control(number, opened));
+        assert_eq!(told, Ok(()));
+        let data = vec![0; bytes as usize].into();
+        session.write(now, flow, data).expect("it is there");
+        flow
+    };
+    let first = open(0, FULL);
+    let second = open(1, 1_400);
+    let flows_on = |session: &mut Session, on| -> BTreeSet<u64> {
+        let mut outgoing = Outgoing::default();
+        session.poll_transmit(now, on, 65_536, &mut outgoing);
+        let bytes = outgoing.copy_to_bytes(outgoing.remaining());
+        let mut rest = &bytes[..];
+        let records = std::iter::from_fn(|| record::take(&mut rest).expect("well-formed records"));
+        let flow = |record| match record {
+            Record::Data { flow, .. } => Some(flow),
+            _ => None,
+        };
+        records.filter_map(flow).collect()
+    };
+    assert_eq!(flows_on(&mut session, quick), BTreeSet::from([first]));
+    let ack = Record::Ack {
+        flow: first,
+        cumulative: FULL,
+        window: 1 << 20,
+    };
+    assert_eq!(session.handle_record(now, quick, ack), Ok(()));
+    assert_eq!(session.invariants(), Ok(()));
+    assert_eq!(flows_on(&mut session, slow), BTreeSet::from([second]));
+}
+
+#[test]
 fn a_subflow_too_many_says_nothing_of_its_path() {
     let now = Time::ZERO + Duration::from_secs(1);
-    let mut session = alone(now);
+    let mut session = alone(now, "default");
     for id in 1..=MAX_SUBFLOWS_PER_PATH as u32 {
         session.subflow_joined(now, SubflowId(id), 0, SubflowInfo::default());
     }

@@ -108,7 +108,7 @@ fn links(status: &Status) -> String {
         match status.paths.iter().find(|path| path.link == link.name) {
             Some(path) => row.extend(cells(path)),
             None if !link.present => row.push("no carrier".into()),
-            None if !link.v4 && !link.v6 => row.push("no address or route".into()),
+            None if link.addresses.is_empty() => row.push("no address or route".into()),
             None => row.push("down".into()),
         }
         table.add_row(row);
@@ -200,9 +200,9 @@ mod tests {
             "generation": 1, "restarts": 0, "uptime_secs": 5, "addresses": ["198.51.100.10:443"],
             "links": [
                 {"id": 1, "name": "wan1", "device": "eth1", "priority": "normal", "cost": 0, "congestion": null,
-                 "metered": false, "present": true, "v4": true, "v6": true},
+                 "metered": false, "present": true, "addresses": ["10.0.1.2"]},
                 {"id": 2, "name": "wan2", "device": "eth2", "priority": "backup", "cost": 0, "congestion": null,
-                 "metered": false, "present": false, "v4": false, "v6": false},
+                 "metered": false, "present": false, "addresses": []},
             ],
             "routers": [],
             "paths": [{"session": "server", "link": "wan1", "state": "up", "srtt_us": 20500, "rate_bps": 100_000_000,

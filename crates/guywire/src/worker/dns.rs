@@ -1,62 +1,32 @@
 //! The LAN's DNS questions travel over flows to `service:dns` at the server, which asks its resolvers.
 //!
 //! On a flow, messages are framed as in DNS over TCP (RFC 1035, section 4.2.2): two bytes of length, then the
-//! message. Nothing here looks into a message beyond its id and its flags.
+//! message.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use guywire_control::dns::{self, ANSWER_BOUND};
 use guywire_flow::{Destination, FlowReason, Gone};
 use guywire_net::tcp;
 use guywire_transport::flow::FlowHandle;
 use guywire_transport::relay;
 use guywire_transport::router::Router;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, UdpSocket};
 
 /// The service's name in OPEN.
 pub(super) const SERVICE: &str = "dns";
 /// So many questions by UDP are under way at once; more are dropped, and the asker tries again.
 const QUESTIONS: usize = 512;
-/// An asker waits this long at most.
-const ANSWER_BOUND: Duration = Duration::from_secs(5);
-/// A resolver has this long before the next one is asked.
-const RESOLVER_BOUND: Duration = Duration::from_millis(1_500);
-/// A message has at least its header (RFC 1035, section 4.1.1).
-const HEADER: usize = 12;
-/// An answer by UDP is at most this long; a question may announce less, which the resolver minds.
-const UDP_ANSWER: usize = 4_096;
 
 /// Answers the questions that come to a UDP socket.
 pub(super) async fn relay_udp(socket: UdpSocket, router: Router) {
-    let socket = Arc::new(socket);
-    let turns = Arc::new(Semaphore::new(QUESTIONS));
-    let mut buffer = vec![0; UDP_ANSWER];
-    loop {
-        let (length, asker) = match socket.recv_from(&mut buffer).await {
-            Ok(received) => received,
-            Err(error) => {
-                // An earlier answer could not be delivered, most likely.
-                tracing::debug!(%error, "dns socket");
-                continue;
-            }
-        };
-        let Ok(turn) = turns.clone().try_acquire_owned() else {
-            continue;
-        };
-        let question = buffer[..length].to_vec();
-        let (socket, router) = (socket.clone(), router.clone());
-        tokio::spawn(async move {
-            let asked = tokio::time::timeout(ANSWER_BOUND, ask(&router, &question)).await;
-            if let Ok(Ok(answer)) = asked {
-                let _ = socket.send_to(&answer, asker).await;
-            }
-            drop(turn);
-        });
-    }
+    let ask = |question: Vec<u8>| {
+        let router = router.clone();
+        async move { ask(&router, &question).await.ok() }
+    };
+    dns::answer_udp(socket, QUESTIONS, ask).await;
 }
 
 /// Asks one question over a flow of its own.
@@ -111,7 +81,7 @@ pub(super) async fn serve(flow: FlowHandle, resolvers: &[SocketAddr]) {
     let mut messages = Messages::new(&flow);
     let served = async {
         while let Some(question) = messages.next().await? {
-            match resolve(&question, resolvers).await {
+            match dns::resolve(&question, resolvers).await {
                 Some(answer) => messages.send(&answer).await?,
                 None => {
                     flow.reset(FlowReason::TimedOut);
@@ -124,64 +94,6 @@ pub(super) async fn serve(flow: FlowHandle, resolvers: &[SocketAddr]) {
     if served.await.is_ok() {
         let _ = tokio::time::timeout(ANSWER_BOUND, flow.ended()).await;
     }
-}
-
-/// Asks the resolvers one after the other.
-async fn resolve(question: &[u8], resolvers: &[SocketAddr]) -> Option<Vec<u8>> {
-    if question.len() < HEADER {
-        return None;
-    }
-    for &resolver in resolvers {
-        let asked = tokio::time::timeout(RESOLVER_BOUND, ask_resolver(question, resolver)).await;
-        match asked {
-            Ok(Ok(answer)) => return Some(answer),
-            Ok(Err(error)) => tracing::debug!(%resolver, %error, "no answer"),
-            Err(_) => tracing::debug!(%resolver, "no answer in time"),
-        }
-    }
-    None
-}
-
-/// By UDP first; by TCP if the answer was cut short.
-async fn ask_resolver(question: &[u8], resolver: SocketAddr) -> std::io::Result<Vec<u8>> {
-    let any: SocketAddr = match resolver {
-        SocketAddr::V4(_) => ([0; 4], 0).into(),
-        SocketAddr::V6(_) => ([0; 16], 0).into(),
-    };
-    // A socket of its own for each question: its random port is half of what a forger must guess.
-    let socket = UdpSocket::bind(any).await?;
-    socket.connect(resolver).await?;
-    socket.send(question).await?;
-    let mut answer = vec![0; UDP_ANSWER];
-    loop {
-        let length = socket.recv(&mut answer).await?;
-        if length >= HEADER && answer[..2] == question[..2] {
-            answer.truncate(length);
-            break;
-        }
-    }
-    /// The TC bit of the header's third byte.
-    const TRUNCATED: u8 = 0x02;
-    if answer[2] & TRUNCATED == 0 {
-        return Ok(answer);
-    }
-    ask_by_tcp(question, resolver).await
-}
-
-async fn ask_by_tcp(question: &[u8], resolver: SocketAddr) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(resolver).await?;
-    stream.write_all(&framed(question)).await?;
-    let length = stream.read_u16().await?;
-    let mut answer = vec![0; length.into()];
-    stream.read_exact(&mut answer).await?;
-    Ok(answer)
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-    let mut framed = length.to_be_bytes().to_vec();
-    framed.extend_from_slice(&message[..length.into()]);
-    framed
 }
 
 /// Framed messages on a flow.
@@ -199,7 +111,7 @@ impl<'a> Messages<'a> {
     }
 
     async fn send(&mut self, message: &[u8]) -> Result<(), Gone> {
-        let mut rest = Bytes::from(framed(message));
+        let mut rest = Bytes::from(dns::framed(message));
         while !rest.is_empty() {
             let room = self.flow.writable().await?;
             self.flow.write(rest.split_to(room.min(rest.len())))?;

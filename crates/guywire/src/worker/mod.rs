@@ -172,6 +172,7 @@ fn report_session(
     status.flows_reset += counts.reset;
     status.memory_bytes += counts.held;
     status.repeated_bytes += counts.repeated;
+    status.alarms += counts.alarms;
     let path = |report: PathReport| PathStatus {
         session: name.to_owned(),
         link: link(report.path),

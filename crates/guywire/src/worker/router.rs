@@ -18,7 +18,7 @@ use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Families, LinkAttributes, LinkName};
 use guywire_transport::key::PrivateKey;
 use guywire_transport::relay;
-use guywire_transport::router::{ClassReport, Link, Router, RouterConfig, RouterNews};
+use guywire_transport::router::{ClassReport, DialReason, Link, Router, RouterConfig, RouterNews};
 use guywire_transport::session::SessionHandle;
 use guywire_transport::tls::ClientTls;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,8 +32,6 @@ use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, scheduler
 const SERVER: &str = "server";
 /// A failure of a link that goes on is told again after this.
 const TOLD_FOR: Duration = Duration::from_secs(600);
-/// Failures that are remembered as told.
-const MAX_TOLD: usize = 256;
 
 pub(super) async fn serve(
     setup: RouterSetup,
@@ -135,10 +133,7 @@ fn links(setups: &[LinkSetup]) -> anyhow::Result<Vec<Link>> {
             device: setup.device.clone(),
             congestion: setup.congestion.clone(),
             present: setup.present,
-            families: Families {
-                v4: setup.v4,
-                v6: setup.v6,
-            },
+            addresses: setup.addresses.clone(),
         })
     };
     setups.iter().map(link).collect()
@@ -153,7 +148,7 @@ fn scheduler_reports(router: &Router, session: &SessionHandle) -> Vec<SchedulerR
 
 /// Failures of links that the supervisor was told of lately: what goes on is one incident, not many.
 #[derive(Default)]
-struct Told(HashMap<(String, String), Instant>);
+struct Told(HashMap<(String, DialReason), Instant>);
 
 impl Told {
     fn tell(&mut self, outbox: &Outbox, news: RouterNews) {
@@ -168,9 +163,9 @@ impl Told {
                     None => return,
                 }
             }
-            RouterNews::DialFailed { link, text } => {
+            RouterNews::DialFailed { link, reason, text } => {
                 tracing::warn!(link, "{text}");
-                if !self.is_news(Instant::now(), &link, &text) {
+                if !self.is_news(Instant::now(), &link, reason) {
                     return;
                 }
                 ("link-failed", format!("link {link}: {text}"))
@@ -186,13 +181,12 @@ impl Told {
         outbox.send(FromWorker::Incident { kind, text });
     }
 
-    fn is_news(&mut self, now: Instant, link: &str, text: &str) -> bool {
+    fn is_news(&mut self, now: Instant, link: &str, reason: DialReason) -> bool {
         self.0
             .retain(|_, told| now.saturating_duration_since(*told) < TOLD_FOR);
-        let known = self.0.contains_key(&(link.to_owned(), text.to_owned()));
-        if !known && self.0.len() < MAX_TOLD {
-            self.0.insert((link.to_owned(), text.to_owned()), now);
-        }
+        let failure = (link.to_owned(), reason);
+        let known = self.0.contains_key(&failure);
+        self.0.entry(failure).or_insert(now);
         !known
     }
 }

@@ -32,6 +32,8 @@ pub struct DirectionConfig {
     pub queue: QueueLimit,
     /// Whether it drops early.
     pub red: bool,
+    /// The largest packet that passes, in bytes.
+    pub largest: u32,
     /// How many packets fit, whatever else is said.
     pub max_packets: usize,
 }
@@ -89,6 +91,7 @@ impl DirectionConfig {
             reorder: spec.reorder,
             queue,
             red: spec.red,
+            largest: spec.largest.into(),
             max_packets: MAX_PACKETS_IN_FLIGHT,
         })
     }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Why a packet was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropCause {
+    /// It was larger than the largest that passes.
+    Size,
     /// By the link's loss.
     Loss,
     /// The queue was full.
@@ -30,6 +32,7 @@ pub enum DropCause {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Drops {
+    pub size: u64,
     pub loss: u64,
     pub queue: u64,
     pub early: u64,
@@ -66,6 +69,7 @@ impl Drops {
     /// Counts `packets` of one cause.
     pub fn add(&mut self, cause: DropCause, packets: u64) {
         let count = match cause {
+            DropCause::Size => &mut self.size,
             DropCause::Loss => &mut self.loss,
             DropCause::Queue => &mut self.queue,
             DropCause::Early => &mut self.early,
@@ -82,7 +86,8 @@ impl Drops {
     /// Packets dropped for any cause.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.loss
+        self.size
+            + self.loss
             + self.queue
             + self.early
             + self.down

@@ -19,8 +19,8 @@ pub const LATE: Duration = Duration::from_millis(2);
 /// One direction of a link.
 ///
 /// ```text
-///  offer ──> gate ──> loss ──> queue (drop-tail or RED) ──> delay line ──> gate ──> pop_due
-///              └─────────┴───────┴── dropped ───────────────────────────────┘
+///  offer ──> gate ──> size ──> loss ──> queue (drop-tail or RED) ──> delay line ──> gate ──> pop_due
+///              └────────┴────────┴───────┴── dropped ──────────────────────────────┘
 /// ```
 ///
 /// Order of calls: [`offer`](Direction::offer) each packet when it arrives,
@@ -218,6 +218,9 @@ impl<P> Direction<P> {
     fn refuses(&mut self, now: Time, size: u32) -> Option<DropCause> {
         if let Some(cause) = self.gate.cause() {
             return Some(cause);
+        }
+        if size > self.config.largest {
+            return Some(DropCause::Size);
         }
         if self.loss.lose(&mut self.rng) {
             return Some(DropCause::Loss);

@@ -167,6 +167,18 @@ fn memory_is_bounded_by_counted_drops() {
 }
 
 #[test]
+fn packets_over_the_largest_vanish_and_others_pass() {
+    let mut direction = direction("100mbit/20ms/largest1280B", 1);
+    let dropped = Verdict::Dropped(DropCause::Size, 0);
+    assert_eq!(direction.offer(at(0), 1_281, 0), dropped);
+    assert!(matches!(
+        direction.offer(at(0), 1_280, 1),
+        Verdict::Admitted(_)
+    ));
+    assert_eq!(direction.counters().drops.size, 1);
+}
+
+#[test]
 fn random_loss_has_its_share() {
     for seed in 1..4 {
         let mut direction = direction("100mbit/20ms/loss2%", seed);

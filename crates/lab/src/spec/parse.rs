@@ -9,7 +9,8 @@ use super::{MAX_ROUND_TRIP, set};
 
 /// The parts a link may have, for error texts.
 const ALLOWED: &str = "a rate (`100mbit`), a round trip (`20ms`), `loss0.5%`, `burst1%x10`, \
-     `jitter5ms`, `reorder`, `queue200ms`, `queue64p`, `queue256kB`, `red`, `trace:FILE`, \
+     `jitter5ms`, `reorder`, `queue200ms`, `queue64p`, `queue256kB`, `red`, `largest1280B`, \
+     `trace:FILE`, \
      each also with `down` or `up` in front, or `veth` alone";
 
 /// Why a list of links cannot be read.
@@ -232,6 +233,8 @@ fn read_named(part: &str, rest: &str) -> Result<Change, PartError> {
         set::burst(part, value).map(Change::Loss)
     } else if let Some(value) = named("jitter") {
         set::jitter(part, value).map(Change::Jitter)
+    } else if let Some(value) = named("largest") {
+        set::largest(part, value).map(Change::Largest)
     } else if let Some(value) = named("queue") {
         set::queue(part, value).map(Change::Queue)
     } else {

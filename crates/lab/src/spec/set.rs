@@ -9,11 +9,13 @@ use super::parse::{PartError, misread};
 use super::units::{Misread, Time, read_bytes, read_count, read_time};
 use super::{DirectionSpec, EmulatedLink, Loss, LossSpec, QueueSpec, Rate, RateSpec};
 use super::{MAX_BURST, MAX_BURST_LOSS, MAX_DELAY, MAX_JITTER, MAX_QUEUE_BYTES};
-use super::{MAX_QUEUE_PACKETS, MAX_QUEUE_TIME, MAX_ROUND_TRIP};
+use super::{MAX_PACKET, MAX_QUEUE_PACKETS, MAX_QUEUE_TIME, MAX_ROUND_TRIP};
 
 /// The keys of `set`, for error texts.
-const KEYS: &str = "rate, rtt, delay, loss, burst, jitter, reorder, queue, red, trace, \
+const KEYS: &str = "rate, rtt, delay, loss, burst, jitter, reorder, queue, red, largest, trace, \
      each also with `down` or `up` in front";
+/// The smallest size that every IPv4 link passes whole (RFC 791), in bytes.
+const MIN_PACKET: u16 = 68;
 /// The most settings in one `set`: more than twice what could differ.
 const MAX_SETTINGS: usize = 64;
 
@@ -77,6 +79,8 @@ pub enum Change {
     Queue(QueueSpec),
     /// Whether it drops early.
     Red(bool),
+    /// The largest packet that passes, in bytes.
+    Largest(u16),
 }
 
 impl Change {
@@ -91,6 +95,7 @@ impl Change {
             Change::Reorder(_) => 4,
             Change::Queue(_) => 5,
             Change::Red(_) => 6,
+            Change::Largest(_) => 7,
         }
     }
 }
@@ -199,6 +204,7 @@ fn read_setting(setting: &str) -> Result<Setting, SetError> {
         "reorder" => Change::Reorder(switch(setting, value)?),
         "queue" => Change::Queue(queue(setting, value)?),
         "red" => Change::Red(switch(setting, value)?),
+        "largest" => Change::Largest(largest(setting, value)?),
         _ => {
             return Err(SetError::Key {
                 key: key.to_string(),
@@ -232,6 +238,7 @@ fn apply_to(change: &Change, direction: &mut DirectionSpec, larger_half: bool) {
         Change::Reorder(on) => direction.reorder = *on,
         Change::Queue(queue) => direction.queue = *queue,
         Change::Red(on) => direction.red = *on,
+        Change::Largest(bytes) => direction.largest = *bytes,
     }
 }
 
@@ -341,6 +348,19 @@ pub(super) fn queue(part: &str, value: &str) -> Result<QueueSpec, PartError> {
     })
 }
 
+/// Reads the size of the largest packet that passes.
+pub(super) fn largest(part: &str, value: &str) -> Result<u16, PartError> {
+    read_bytes(value)
+        .and_then(|bytes| match u16::try_from(bytes) {
+            Ok(bytes) if (MIN_PACKET..=MAX_PACKET).contains(&bytes) => Ok(bytes),
+            _ => Err(Misread::OutOfBounds),
+        })
+        .map_err(|why| {
+            let bounds = "the largest packet has 68B to 1500B";
+            misread(part, value, why, "a size such as `1280B`", bounds)
+        })
+}
+
 fn switch(part: &str, value: &str) -> Result<bool, PartError> {
     match value {
         "on" => Ok(true),
@@ -377,6 +397,7 @@ impl fmt::Display for Setting {
             Change::Reorder(state) => write!(f, "{side}reorder={}", on(state)),
             Change::Queue(queue) => write!(f, "{side}queue={queue}"),
             Change::Red(state) => write!(f, "{side}red={}", on(state)),
+            Change::Largest(bytes) => write!(f, "{side}largest={bytes}B"),
         }
     }
 }

@@ -68,6 +68,8 @@ fn displays_in_one_canonical_form() {
         ("1mbit/burst1.25%x10", "1mbit/burst1.25%x10"),
         ("down1mbit/up1mbit/down5ms", "1mbit/down5ms"),
         ("1MBIT/1ns", "1mbit/up1ns"),
+        ("1mbit/largest1.28kB/red", "1mbit/red/largest1280B"),
+        ("1mbit/downlargest1500B", "1mbit"),
         ("veth", "veth"),
     ];
     for (text, shown) in table {
@@ -78,7 +80,7 @@ fn displays_in_one_canonical_form() {
 
 #[test]
 fn errors_name_link_part_value_and_bound() {
-    let table: [(&str, &[&str]); 16] = [
+    let table: [(&str, &[&str]); 17] = [
         ("", &["no link", "100mbit/20ms"]),
         ("1mbit,,1mbit", &["link 2", "empty"]),
         ("1mbit,fast", &["link 2", "`fast`", "allowed are a rate"]),
@@ -92,6 +94,7 @@ fn errors_name_link_part_value_and_bound() {
         ("1mbit/burst60%x2", &["60%", "0% to 50%"]),
         ("1mbit/burst1%x0", &["`burst1%x0`", "1 to 1000 packets"]),
         ("1mbit/queue70000p", &["70000p", "65536p"]),
+        ("1mbit/largest9000B", &["9000B", "68B to 1500B"]),
         ("1mbit/20ms/uploss1%/loss2%", &["`loss2%`", "`uploss1%`"]),
         (
             "20ms/up1mbit",
@@ -116,12 +119,16 @@ fn errors_name_link_part_value_and_bound() {
 #[test]
 fn settings_change_a_link() {
     let mut spec = link("100mbit/20ms/loss1%/jitter5ms");
-    let text = "uprate=5mbit,rtt=40ms,loss=0%,queue=bdp,red=on,jitter=0ms,downdelay=1ms";
+    let text =
+        "uprate=5mbit,rtt=40ms,loss=0%,queue=bdp,red=on,jitter=0ms,downdelay=1ms,downlargest=1280B";
     let settings: Settings = text.parse().expect("good settings");
     assert_eq!(settings.to_string(), text);
     settings.apply(&mut spec);
     let shown = spec.to_string();
-    assert_eq!(shown, "down100mbit/up5mbit/down1ms/up20ms/red");
+    assert_eq!(
+        shown,
+        "down100mbit/up5mbit/down1ms/up20ms/red/downlargest1280B"
+    );
 }
 
 #[test]
@@ -188,8 +195,9 @@ prop_compose! {
         reorder: bool,
         queue in any_queue(),
         red: bool,
+        largest in 68..=MAX_PACKET,
     ) -> DirectionSpec {
-        DirectionSpec { rate, delay, loss, jitter, reorder, queue, red }
+        DirectionSpec { rate, delay, loss, jitter, reorder, queue, red, largest }
     }
 }
 
@@ -209,7 +217,8 @@ fn almost_spec() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         prop::sample::select(vec![
             "down", "up", "100", "mbit", "ms", "loss", "burst", "%", "x", "jitter", "queue", "p",
-            "kB", "red", "reorder", "trace:", "veth", "/", ",", "=", "0.5", ".", "rate=", "bdp",
+            "kB", "red", "reorder", "largest", "trace:", "veth", "/", ",", "=", "0.5", ".",
+            "rate=", "bdp",
         ])
         .prop_map(str::to_string),
         "[0-9]{1,30}",

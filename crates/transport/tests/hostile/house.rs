@@ -115,7 +115,7 @@ pub(crate) fn router(
         device: "lo".to_owned(),
         congestion: None,
         present: true,
-        families: FAMILIES,
+        addresses: vec![Ipv4Addr::LOCALHOST.into()],
     }]);
     (router, news)
 }

@@ -197,7 +197,7 @@ fn download(run: &Run, lab: &Lab, cuts: &[Cut]) -> Result<(Transfer, Vec<Cost>)>
     let costs: Vec<Cost> = made
         .iter()
         .map(|made| cost(made, &transfer, &snapshots))
-        .collect();
+        .collect::<Result<_>>()?;
     for cost in &costs {
         let back = cost
             .back
@@ -245,18 +245,18 @@ pub(super) fn round_trip(lab: &Lab, number: usize) -> Result<f64> {
     Ok(time.with_context(|| format!("the server tells no round trip of {name}"))? / 1e3)
 }
 
-fn cost(made: &Made, transfer: &Transfer, snapshots: &[Snapshot]) -> Cost {
+fn cost(made: &Made, transfer: &Transfer, snapshots: &[Snapshot]) -> Result<Cost> {
     let link = format!("wan{}", made.cut.link);
-    let before = counters::rate(snapshots, &link, made.cut_uptime - 1.0, made.cut_uptime);
-    let back = before
-        .and_then(|before| counters::back_after(snapshots, &link, made.back_uptime, before * USED));
-    Cost {
+    let before = counters::rate(snapshots, &link, made.cut_uptime - 1.0, made.cut_uptime)
+        .with_context(|| format!("what {link} carried before its cut is unknown"))?;
+    let back = counters::back_after(snapshots, &link, made.back_uptime, before * USED);
+    Ok(Cost {
         cut: made.cut,
         quiet: transfer.longest_between(made.quiet, made.at) * 1e3,
         gap: transfer.longest_between(made.at, made.end) * 1e3,
         round_trip: made.round_trip,
         back: back.map(|seconds| seconds * 1e3),
-    }
+    })
 }
 
 fn judge(costs: &[Cost], report: &mut Report) {

@@ -1,10 +1,9 @@
 //! Nothing is cut, and nothing may stall: no gaps, no link falsely accused, little sent twice.
 
-use std::collections::BTreeMap;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use xtask::lab::Lab;
 
 use super::super::Run;
@@ -21,8 +20,6 @@ const ALARMS: f64 = 1.0;
 const TWICE: f64 = 1.0;
 /// The start that does not count, in seconds.
 const START: u64 = 5;
-/// How often the paths' states are looked at.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// Links, what is special about them, and the largest round trip in ms where they are clean.
 const SETS: [(&str, &str, Option<f64>); 3] = [
@@ -62,23 +59,21 @@ fn set(
     let lab = Lab::up(&run.binary, "stalls", links)?;
     let length = run.pick(120, 20);
     report.condition(format!(
-        "one download of {length} s each, the first {START} s do not count; a path that was not up at a look, \
-         every {} ms, at either end, is an alarm, so a shorter one may be missed",
-        LOOK.as_millis()
+        "one download of {length} s each, the first {START} s do not count; a path that an end holds stale is an alarm",
     ));
-    let repeated = repeated(&lab)?;
-    let (transfer, alarms, began, after) = steadily(&lab, report, || {
-        let began = unix_now() + START as f64;
+    let idle = Counted::read(&lab)?;
+    let (transfer, began, before, after) = steadily(&lab, report, || {
         let running = lab
             .fetch(&format!("http://internet/bytes/{}", ENDLESS))
             .with(&["--ipv4", "--gaps", "0.002", "--no-verify"])
             .lasting(Duration::from_secs(length), Duration::from_secs(START))
             .start()?;
         sleep(Duration::from_secs(START));
-        let alarms = alarms(&lab, Duration::from_secs(length - START - 1))?;
-        // Sessions sum up what they repeated; read it while the flow is alive.
-        let after = self::repeated(&lab)?;
-        Ok((running.wait()?, alarms, began, after))
+        let (began, before) = (unix_now(), Counted::read(&lab)?);
+        sleep(Duration::from_secs(length - START - 1));
+        // Counted in the sessions of the moment; read while the flow is alive.
+        let after = Counted::read(&lab)?;
+        Ok((running.wait()?, began, before, after))
     })?;
     report.fact(
         format!("{title}: the flow was not lost"),
@@ -99,43 +94,37 @@ fn set(
     let minutes = (length - START) as f64 / 60.0;
     report.judge(
         format!("{title}: alarms a minute"),
-        alarms as f64 / minutes,
+        (after.alarms - before.alarms) / minutes,
         "",
         Bound::AtMost(ALARMS),
     );
     report.judge(
         format!("{title}: bytes sent twice"),
-        (after - repeated) * 100.0 / transfer.bytes as f64,
+        (after.repeated - idle.repeated) * 100.0 / transfer.bytes as f64,
         "%",
         Bound::AtMost(TWICE),
     );
     Ok(())
 }
 
-/// Bytes of flows that the server sent more than once.
-fn repeated(lab: &Lab) -> Result<f64> {
-    let status = lab.status()?;
-    Ok(status["server"]["repeated_bytes"]
-        .as_f64()
-        .unwrap_or(f64::NAN))
+/// What both ends have counted.
+struct Counted {
+    /// How often either end held a path stale.
+    alarms: f64,
+    /// Bytes of flows that the server sent more than once.
+    repeated: f64,
 }
 
-/// How often, for this long, a path ceased to be up at one of the ends.
-fn alarms(lab: &Lab, length: Duration) -> Result<u32> {
-    let start = Instant::now();
-    let mut states = BTreeMap::new();
-    let mut alarms = 0;
-    while start.elapsed() < length {
+impl Counted {
+    fn read(lab: &Lab) -> Result<Self> {
         let status = lab.status()?;
-        for end in ["router", "server"] {
-            for path in status[end]["paths"].as_array().into_iter().flatten() {
-                let key = (end, path["link"].to_string());
-                let up = path["state"] == "up";
-                let was = states.insert(key, up);
-                alarms += u32::from(was == Some(true) && !up);
-            }
-        }
-        sleep(LOOK);
+        let count = |end: &str, what: &str| {
+            let count = status[end][what].as_f64();
+            count.with_context(|| format!("the {end} does not tell its {what}"))
+        };
+        Ok(Self {
+            alarms: count("router", "alarms")? + count("server", "alarms")?,
+            repeated: count("server", "repeated_bytes")?,
+        })
     }
-    Ok(alarms)
 }
