@@ -25,6 +25,7 @@ const DATA: usize = size_of("mptcp_sched_data");
 const CONTEXT: usize = size_of("mptcp_subflow_context");
 const SOCK: usize = size_of("tcp_sock");
 
+const SND_NXT: Place = place("mptcp_sock", "snd_nxt");
 const SND_BURST: Place = place("mptcp_sock", "snd_burst");
 const FIRST: Place = place("mptcp_sock", "first");
 const TCP_SOCK: Place = place("mptcp_subflow_context", "tcp_sock");
@@ -252,6 +253,11 @@ impl Connection {
                 .map_or(0, Subflow::address);
             context.copy_from_slice(&address.to_le_bytes());
         }
+    }
+
+    /// Bytes of the flow scheduled so far.
+    pub(super) fn sent(&self) -> u64 {
+        SND_NXT.get(&self.msk)
     }
 
     /// What is left of the burst, as programs see it.
