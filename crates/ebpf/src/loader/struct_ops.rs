@@ -273,7 +273,9 @@ impl Reader<'_> {
             Some(Kind::FuncProto { params, .. }) if params.len() == 3 => {
                 "its `get_subflow` takes `reinject`"
             }
-            Some(Kind::FuncProto { result, .. }) if self.btf.resolve(*result) == Some(TypeId::VOID) => {
+            Some(Kind::FuncProto { result, .. })
+                if self.btf.resolve(*result) == Some(TypeId::VOID) =>
+            {
                 "its `get_subflow` returns nothing"
             }
             _ => return Ok(()),
