@@ -5,7 +5,7 @@
 
 use guywire_sched::{FlowView, Marks, SubflowId, SubflowView};
 
-use super::fields::{self, Place};
+use super::fields::{self, Age, Place};
 use crate::memory::{object_address, object_at};
 use crate::model::{self, offset_of};
 
@@ -87,6 +87,7 @@ impl Subflow {
         };
         let sock = subflow.sock_address();
         TCP_SOCK.set(&mut subflow.context, sock);
+        subflow.fill_with(view, 0, |age| age == Age::Fixed);
         subflow
     }
 
@@ -99,17 +100,20 @@ impl Subflow {
     }
 
     fn fill(&mut self, view: &SubflowView, position: usize) {
-        for field in fields::CONTEXT {
+        self.fill_with(view, position, |age| age != Age::Fixed);
+        SCHEDULED.set(&mut self.context, 0);
+        self.delivered = view.delivered;
+    }
+
+    fn fill_with(&mut self, view: &SubflowView, position: usize, wanted: impl Fn(Age) -> bool) {
+        for field in fields::CONTEXT.iter().filter(|field| wanted(field.age)) {
             let value = (field.value)(view, position);
             field.place.set(&mut self.context, value);
         }
-        for field in fields::SOCK {
-            field
-                .place
-                .set(&mut self.sock, (field.value)(view, position));
+        for field in fields::SOCK.iter().filter(|field| wanted(field.age)) {
+            let value = (field.value)(view, position);
+            field.place.set(&mut self.sock, value);
         }
-        SCHEDULED.set(&mut self.context, 0);
-        self.delivered = view.delivered;
     }
 
     pub(super) fn schedule(&mut self, scheduled: bool) {
