@@ -1,5 +1,6 @@
 //! What a scheduler sees and what it answers.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::Time;
@@ -37,6 +38,10 @@ pub struct SubflowView {
     pub id: SubflowId,
     /// The path it runs on.
     pub path: u8,
+    /// Its own end's address, where the driver told it.
+    pub local: Option<SocketAddr>,
+    /// The other end's address, where the driver told it.
+    pub remote: Option<SocketAddr>,
     /// Smoothed round trip, its own queue included (`tcpi_rtt`).
     pub srtt: Duration,
     /// Mean deviation of the round trip (`tcpi_rttvar`).
@@ -69,6 +74,8 @@ impl SubflowView {
     pub const EMPTY: SubflowView = SubflowView {
         id: SubflowId(0),
         path: 0,
+        local: None,
+        remote: None,
         srtt: Duration::ZERO,
         rttvar: Duration::ZERO,
         min_rtt: Duration::ZERO,
@@ -138,14 +145,9 @@ pub(crate) mod tests_support {
             rttvar: Duration::from_millis(2),
             min_rtt: Duration::from_millis(rtt_ms),
             rate: mbit * 125_000,
-            queued: 0,
             room: mbit * 1_250,
             mss: 1_400,
-            unacked: 0,
-            delivered: 0,
-            given: 0,
-            backup: false,
-            stale: false,
+            ..SubflowView::EMPTY
         }
     }
 

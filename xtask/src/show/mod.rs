@@ -26,6 +26,12 @@ use crate::{command, workspace};
 pub(crate) struct Arguments {
     /// The figure; none lists them, `all` measures all.
     name: Option<String>,
+    /// Folders with sources of schedulers, for `compat`; Guywire's own if none is named.
+    #[arg(value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Where headers are that those sources want and lack, for `compat`.
+    #[arg(long, value_name = "DIR")]
+    include: Vec<PathBuf>,
     /// Print only the result, as JSON.
     #[arg(long)]
     json: bool,
@@ -75,6 +81,10 @@ struct Run {
     quick: bool,
     json: bool,
     part: Part,
+    /// Folders with sources of schedulers.
+    folders: Vec<PathBuf>,
+    /// Folders with headers for them.
+    include: Vec<PathBuf>,
 }
 
 impl Run {
@@ -122,6 +132,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         quick: arguments.quick,
         json: arguments.json,
         part: arguments.part,
+        folders: arguments.folders.clone(),
+        include: arguments.include.clone(),
     };
     let mut good = true;
     for figure in wanted {

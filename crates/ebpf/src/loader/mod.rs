@@ -56,13 +56,14 @@ fn load_file(file: &[u8]) -> Result<Object, LoadFault> {
     let btf = Btf::parse(section.data)?;
     let maps = Maps::collect(&elf, &btf)?;
     let mut code = Code::collect(&elf)?;
+    // First of all what form of the interface it is written for: that explains whatever else is missing.
+    let scheduler = struct_ops::find(&elf, &btf, &code)?;
     if let Some(section) = elf.section(".BTF.ext") {
         for record in btf_ext::parse(section.data, &btf)? {
             relocate(&mut code, &btf, &record)?;
         }
     }
     let kfuncs = Linker::new(&elf, &btf, &maps).link(&mut code)?;
-    let scheduler = struct_ops::find(&elf, &btf, &code)?;
     Ok(Object {
         name: scheduler.name,
         generation: scheduler.generation,

@@ -204,11 +204,7 @@ impl Reader<'_> {
                 });
             }
             "push" => return Err(LoadFault::Push),
-            "get_subflow" if self.parameters(of) == 3 => {
-                return Err(LoadFault::Generation0 {
-                    what: "its `get_subflow` takes `reinject`",
-                });
-            }
+            "get_subflow" => self.refuse_generation_0(of)?,
             _ => {}
         }
         let variable = self.variable.name.to_owned();
@@ -267,16 +263,24 @@ impl Reader<'_> {
         self.code.function_at(index.ok()?).filter(|_| is_callback)
     }
 
-    /// How many parameters the function has that a member points to.
-    fn parameters(&self, of: TypeId) -> usize {
+    /// `get_subflow` wrote its answer into its data before it took `data` alone and returned a value.
+    fn refuse_generation_0(&self, of: TypeId) -> Result<(), LoadFault> {
         let pointed = match self.btf.resolve(of).map(|of| self.btf.kind(of)) {
             Some(Kind::Ptr(to)) => self.btf.resolve(*to),
             _ => None,
         };
-        match pointed.map(|to| self.btf.kind(to)) {
-            Some(Kind::FuncProto { params, .. }) => params.len(),
-            _ => 0,
-        }
+        let what = match pointed.map(|to| self.btf.kind(to)) {
+            Some(Kind::FuncProto { params, .. }) if params.len() == 3 => {
+                "its `get_subflow` takes `reinject`"
+            }
+            Some(Kind::FuncProto { result, .. })
+                if self.btf.resolve(*result) == Some(TypeId::VOID) =>
+            {
+                "its `get_subflow` returns nothing"
+            }
+            _ => return Ok(()),
+        };
+        Err(LoadFault::Generation0 { what })
     }
 }
 

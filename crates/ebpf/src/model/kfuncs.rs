@@ -48,6 +48,10 @@ pub static KFUNCS: &[Kfunc] = &[
     kfunc("bpf_mptcp_subflow_queues_empty", &[SOCK], Type::Bool),
     kfunc("mptcp_pm_subflow_chk_stale", &[MSK, SOCK], Type::Void),
     kfunc("bpf_rdonly_cast", &[ANY, Type::U32], ANY),
+    // As some trees of 2023 and of 2026 have it.
+    kfunc("bpf_mptcp_wnd_end", &[MSK], Type::U64),
+    kfunc("bpf_mptcp_snd_nxt", &[MSK], Type::U64),
+    kfunc("bpf_mptcp_set_timeout", &[MSK], Type::Void),
 ];
 
 /// The number of a function in [`KFUNCS`]: a constant, as [`super::member`] is.

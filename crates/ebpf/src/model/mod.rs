@@ -111,8 +111,10 @@ pub static STRUCTS: &[Struct] = &[
         name: "sock_common",
         size: 16,
         members: &[
+            field("skc_daddr", Type::U32, 0),
             field("skc_rcv_saddr", Type::U32, 4),
             field("skc_dport", Type::U16, 12),
+            field("skc_num", Type::U16, 14),
         ],
     },
     Struct {
@@ -128,10 +130,12 @@ pub static STRUCTS: &[Struct] = &[
     },
     Struct {
         name: "inet_sock",
-        size: 56,
+        size: 64,
         members: &[
             field("sk", Type::Struct("sock"), 0),
             field("tos", Type::U8, 48),
+            field("inet_saddr", Type::U32, 52),
+            field("inet_sport", Type::U16, 56),
         ],
     },
     Struct {

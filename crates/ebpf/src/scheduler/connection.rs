@@ -5,7 +5,7 @@
 
 use guywire_sched::{FlowView, Marks, SubflowId, SubflowView};
 
-use super::fields::{self, Place};
+use super::fields::{self, Age, Place};
 use crate::memory::{object_address, object_at};
 use crate::model::{self, offset_of};
 
@@ -25,6 +25,7 @@ const DATA: usize = size_of("mptcp_sched_data");
 const CONTEXT: usize = size_of("mptcp_subflow_context");
 const SOCK: usize = size_of("tcp_sock");
 
+const SND_NXT: Place = place("mptcp_sock", "snd_nxt");
 const SND_BURST: Place = place("mptcp_sock", "snd_burst");
 const FIRST: Place = place("mptcp_sock", "first");
 const TCP_SOCK: Place = place("mptcp_subflow_context", "tcp_sock");
@@ -86,6 +87,7 @@ impl Subflow {
         };
         let sock = subflow.sock_address();
         TCP_SOCK.set(&mut subflow.context, sock);
+        subflow.fill_with(view, 0, |age| age == Age::Fixed);
         subflow
     }
 
@@ -98,17 +100,20 @@ impl Subflow {
     }
 
     fn fill(&mut self, view: &SubflowView, position: usize) {
-        for field in fields::CONTEXT {
+        self.fill_with(view, position, |age| age != Age::Fixed);
+        SCHEDULED.set(&mut self.context, 0);
+        self.delivered = view.delivered;
+    }
+
+    fn fill_with(&mut self, view: &SubflowView, position: usize, wanted: impl Fn(Age) -> bool) {
+        for field in fields::CONTEXT.iter().filter(|field| wanted(field.age)) {
             let value = (field.value)(view, position);
             field.place.set(&mut self.context, value);
         }
-        for field in fields::SOCK {
-            field
-                .place
-                .set(&mut self.sock, (field.value)(view, position));
+        for field in fields::SOCK.iter().filter(|field| wanted(field.age)) {
+            let value = (field.value)(view, position);
+            field.place.set(&mut self.sock, value);
         }
-        SCHEDULED.set(&mut self.context, 0);
-        self.delivered = view.delivered;
     }
 
     pub(super) fn schedule(&mut self, scheduled: bool) {
@@ -252,6 +257,11 @@ impl Connection {
                 .map_or(0, Subflow::address);
             context.copy_from_slice(&address.to_le_bytes());
         }
+    }
+
+    /// Bytes of the flow scheduled so far.
+    pub(super) fn sent(&self) -> u64 {
+        SND_NXT.get(&self.msk)
     }
 
     /// What is left of the burst, as programs see it.

@@ -3,6 +3,8 @@
 //! The tables are what fills memory before each call. [`KEPT`] names the rest: pointers, lists, and what
 //! programs or kfuncs write.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use guywire_sched::{FlowView, SubflowView};
 
 use crate::model::{self, Member, Type};
@@ -112,7 +114,33 @@ const fn row<V>(
 }
 
 const PM: u32 = model::offset_of("mptcp_sock", "pm");
-const ADDRESS_UNKNOWN: &str = "none: subflows are known by their path, not by addresses";
+const OURS: &str =
+    "its own address; 127.0.0.6 of IPv6, as in the kernel; 0.0.0.N of path N, from 1, if unknown";
+const THEIRS: &str = "the other end's address, in the same way; 0 if unknown";
+const OUR_PORT: &str = "its own port; 0 if unknown";
+const THEIR_PORT: &str = "the other end's port; 0 if unknown";
+
+/// What the kernel has in a socket of IPv6 for an address of IPv4 (`LOOPBACK4_IPV6`).
+const IPV6: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+
+/// An address as a socket has it.
+fn address(of: Option<SocketAddr>) -> Option<u64> {
+    let address = match of?.ip() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => IPV6,
+    };
+    Some(u32::from_le_bytes(address.octets()).into())
+}
+
+/// The own address. Programs tell subflows apart by it, so paths differ even where it was not told.
+fn local_address(subflow: &SubflowView, _: usize) -> u64 {
+    let by_path = || u64::from(u32::from_le_bytes([0, 0, 0, subflow.path.wrapping_add(1)]));
+    address(subflow.local).unwrap_or_else(by_path)
+}
+
+fn port(of: Option<SocketAddr>) -> u16 {
+    of.map_or(0, |address| address.port())
+}
 
 fn joined(flow: &FlowView<'_>) -> u64 {
     flow.subflows.len().saturating_sub(1) as u64
@@ -187,14 +215,34 @@ pub static CONTEXT: &[Field<OfSubflow>] = &[
 /// `struct tcp_sock`, which a `struct sock` opens.
 pub static SOCK: &[Field<OfSubflow>] = &[
     row(
+        (0, "sock_common", "skc_daddr"),
+        (THEIRS, "network order", Age::Fixed),
+        |subflow, _| address(subflow.remote).unwrap_or(0),
+    ),
+    row(
         (0, "sock_common", "skc_rcv_saddr"),
-        (ADDRESS_UNKNOWN, "", Age::Fixed),
-        |_, _| 0,
+        (OURS, "network order", Age::Fixed),
+        local_address,
     ),
     row(
         (0, "sock_common", "skc_dport"),
-        (ADDRESS_UNKNOWN, "", Age::Fixed),
-        |_, _| 0,
+        (THEIR_PORT, "network order", Age::Fixed),
+        |subflow, _| port(subflow.remote).swap_bytes().into(),
+    ),
+    row(
+        (0, "sock_common", "skc_num"),
+        (OUR_PORT, "", Age::Fixed),
+        |subflow, _| port(subflow.local).into(),
+    ),
+    row(
+        (0, "inet_sock", "inet_saddr"),
+        (OURS, "network order", Age::Fixed),
+        local_address,
+    ),
+    row(
+        (0, "inet_sock", "inet_sport"),
+        (OUR_PORT, "network order", Age::Fixed),
+        |subflow, _| port(subflow.local).swap_bytes().into(),
     ),
     row(
         (0, "sock", "sk_wmem_queued"),

@@ -45,6 +45,9 @@ const SK_MEMORY_FREE: usize = number("bpf_sk_stream_memory_free");
 const QUEUES_EMPTY: usize = number("bpf_mptcp_subflow_queues_empty");
 const CHK_STALE: usize = number("mptcp_pm_subflow_chk_stale");
 const RDONLY_CAST: usize = number("bpf_rdonly_cast");
+const BPF_WND_END: usize = number("bpf_mptcp_wnd_end");
+const BPF_SND_NXT: usize = number("bpf_mptcp_snd_nxt");
+const BPF_SET_TIMEOUT: usize = number("bpf_mptcp_set_timeout");
 
 const EINVAL: u64 = -22_i64 as u64;
 
@@ -94,7 +97,8 @@ impl Kernel for Connection {
                 let subflow = self.by_context(r1).ok_or_else(|| bad(1, "is no subflow"))?;
                 Ok(subflow.is_active().into())
             }
-            WND_END => Ok(self.window_end),
+            WND_END | BPF_WND_END => Ok(self.window_end),
+            BPF_SND_NXT => Ok(self.sent()),
             // A queue beyond its bound takes nothing here, whoever asks.
             TCP_MEMORY_FREE | SK_MEMORY_FREE => Ok(self
                 .by_sock(r1)
@@ -116,6 +120,9 @@ impl Kernel for Connection {
             RDONLY_CAST => Ok(r1),
             // The session has timers of its own, and iterators nothing to give back.
             SET_TIMEOUT | ITER_DESTROY => Ok(0),
+            // The kernel's verifier sees to its type, so nobody may rely on any other.
+            BPF_SET_TIMEOUT if r1 != self.address() => Err(bad(1, "is no `mptcp_sock`")),
+            BPF_SET_TIMEOUT => Ok(0),
             _ => unreachable!("the program was checked against the table"),
         }
     }

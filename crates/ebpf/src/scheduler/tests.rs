@@ -13,14 +13,9 @@ fn subflow(path: u8) -> SubflowView {
         rttvar: std::time::Duration::from_millis(2),
         min_rtt: std::time::Duration::from_millis(20),
         rate: 1_250_000,
-        queued: 0,
         room: 20_000,
         mss: 1_400,
-        unacked: 0,
-        delivered: 0,
-        given: 0,
-        backup: false,
-        stale: false,
+        ..SubflowView::EMPTY
     }
 }
 
@@ -127,6 +122,43 @@ fn a_subflow_keeps_its_handle_wherever_it_is_shown() {
     assert_eq!(connection.at(0).expect("it is shown").address(), before);
     connection.show(&flow(&subflows), false, &mut numbers);
     assert_eq!(connection.at(2).expect("it is shown").address(), before);
+}
+
+/// A subflow's socket, and the value of one of its fields.
+fn field_of(view: SubflowView, of: &str, member: &str) -> u64 {
+    let mut numbers = Numbers::default();
+    let mut connection = Connection::new(&mut numbers);
+    connection.show(&flow(&[view]), false, &mut numbers);
+    let context = connection.at(0).expect("it is shown").address();
+    let (number, _) = crate::memory::object_at(context).expect("an object's address");
+    let (_, sock) = connection.object(number + 1).expect("its socket");
+    fields::Place::of(0, crate::model::member(of, member)).get(sock)
+}
+
+#[test]
+fn addresses_are_in_the_orders_of_the_kernel() {
+    let told = SubflowView {
+        local: Some("192.0.2.7:4660".parse().expect("an address")),
+        remote: Some("198.51.100.10:443".parse().expect("an address")),
+        ..subflow(3)
+    };
+    for (of, member, value) in [
+        ("sock_common", "skc_rcv_saddr", 0x0702_00c0),
+        ("sock_common", "skc_daddr", 0x0a64_33c6),
+        ("sock_common", "skc_num", 4660),
+        ("sock_common", "skc_dport", 0xbb01),
+        ("inet_sock", "inet_saddr", 0x0702_00c0),
+        ("inet_sock", "inet_sport", 0x3412),
+    ] {
+        assert_eq!(field_of(told, of, member), value, "{member}");
+    }
+    let v6 = SubflowView {
+        local: Some("[2001:db8::1]:1".parse().expect("an address")),
+        ..told
+    };
+    assert_eq!(field_of(v6, "sock_common", "skc_rcv_saddr"), 0x0600_007f);
+    let untold = field_of(subflow(3), "sock_common", "skc_rcv_saddr");
+    assert_eq!(untold, 0x0400_0000, "0.0.0.4, which no other path has");
 }
 
 #[test]

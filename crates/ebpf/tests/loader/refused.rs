@@ -82,6 +82,21 @@ fn old_forms_of_the_interface_are_refused_by_name() {
     assert_eq!(fault, LoadFault::Push);
     let fault = load_from_zoo("z_push").expect_err("it is refused").fault;
     assert_eq!(fault, LoadFault::Push);
+    let error = load_from_zoo("z_2022").expect_err("it is refused");
+    assert!(error.to_string().contains("returns nothing"), "{error}");
+}
+
+/// What an object of 2022 calls is missing too, but that it is of 2022 explains more.
+#[test]
+fn the_form_of_the_interface_is_told_before_what_is_missing() {
+    let mut file = renamed("g2b_kernel", "\0get_retrans\0", "\0data_init\0");
+    for at in 0..file.len() - 8 {
+        if file[at..].starts_with(b"_ctx_by_pos") {
+            file[at..at + 11].copy_from_slice(b"_of_another");
+        }
+    }
+    let (fault, text) = refused(&file);
+    assert!(matches!(fault, LoadFault::Generation0 { .. }), "{text}");
 }
 
 #[test]

@@ -234,6 +234,7 @@ impl Session {
                 given: subflow.sent_bytes + subflow.owed,
                 backup: path.is_some_and(|path| path.attributes.backup),
                 stale: path.is_some_and(|path| path.stale_since().is_some()),
+                ..SubflowView::EMPTY
             };
             count += 1;
         }

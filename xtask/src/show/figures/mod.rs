@@ -1,6 +1,7 @@
 //! The figures, one small file each.
 
 mod aggregate;
+mod compat;
 mod concurrent;
 mod cpu;
 mod crash;
@@ -140,6 +141,11 @@ pub(super) const ALL: &[Figure] = &[
         name: "twins",
         shows: "BPF schedulers pick what their native twins pick, over a million random states",
         measure: schedulers::twins,
+    },
+    Figure {
+        name: "compat",
+        shows: "schedulers of others, of every form of the interface: each runs, or is refused by name",
+        measure: compat::measure,
     },
     Figure {
         name: "machine",
