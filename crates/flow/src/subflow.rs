@@ -1,6 +1,7 @@
 //! One subflow as the session sees it: the kernel's figures, what it owes, what waits to be written.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use guywire_sched::{SubflowId, Time};
@@ -68,6 +69,8 @@ impl SubflowInfo {
 #[derive(Debug)]
 pub(crate) struct Subflow {
     pub(crate) path: u8,
+    /// Its own end's address and the other's, where the driver told them.
+    pub(crate) ends: Option<[SocketAddr; 2]>,
     /// The flow it is lent to, in the direction this end sends.
     pub(crate) lent_to: Option<u64>,
     /// The session has asked for it to be closed.
@@ -103,6 +106,7 @@ impl Subflow {
     pub(crate) fn new(path: u8, info: SubflowInfo, now: Time) -> Subflow {
         Subflow {
             path,
+            ends: None,
             lent_to: None,
             closing: false,
             suspect: false,

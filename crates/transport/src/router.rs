@@ -381,17 +381,10 @@ impl Router {
         here.into_iter().map(report).collect()
     }
 
-    /// A scheduler was ejected: it is not asked for any more, here or of the server.
+    /// A scheduler was ejected here: it is not asked of the server any more either.
     fn handle_ejection(&self, incident: Box<Incident>) {
         let mut state = self.lock();
-        let alike: Vec<u8> = state
-            .schedulers
-            .iter()
-            .filter(|(_, scheduling)| scheduling.factory.is_same(&incident.scheduler))
-            .map(|(&class, _)| class)
-            .collect();
-        for class in alike {
-            state.schedulers.insert(class, Scheduling::default());
+        for class in state.give_up(&incident.scheduler) {
             state.ask(class);
         }
         drop(state);
@@ -414,6 +407,14 @@ impl Router {
             return;
         }
         state.answers.insert(result.class, result.clone());
+        if let Fate::Ejected(_) = result.fate {
+            // It is not used here either; the server has put `default` in its place already.
+            let session = state.session.clone();
+            for class in state.give_up(&scheduler) {
+                let by_default = Some(Factory::default());
+                session.with(|session, now| session.use_scheduler(now, class, by_default));
+            }
+        }
         drop(state);
         let _ = self
             .0
@@ -618,6 +619,19 @@ impl Router {
 impl State {
     fn scheduling(&self, class: u8) -> Scheduling {
         self.schedulers.get(&class).cloned().unwrap_or_default()
+    }
+
+    /// Puts `default` in the place of a scheduler; says for which classes.
+    fn give_up(&mut self, scheduler: &Factory) -> Vec<u8> {
+        let of = |scheduling: &Scheduling| scheduling.factory.is_same(scheduler);
+        let mut classes = Vec::new();
+        for (&class, scheduling) in &mut self.schedulers {
+            if of(scheduling) && !scheduler.is_default() {
+                *scheduling = Scheduling::default();
+                classes.push(class);
+            }
+        }
+        classes
     }
 
     /// Asks the server, if it was reached, to schedule the flows of a class as this end does.

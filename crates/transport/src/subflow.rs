@@ -72,12 +72,15 @@ pub(crate) async fn run(
         Ok(info) => info,
         Err(error) => return error.into(),
     };
-    let addresses = (
-        stream.get_ref().0.tcp().local_addr(),
-        stream.get_ref().0.tcp().peer_addr(),
-    );
-    tracing::debug!(subflow = id.0, path, ?addresses, "subflow joined");
-    session.with(|session, now| session.subflow_joined(now, id, path, info));
+    let tcp = stream.get_ref().0.tcp();
+    let ends = tcp.local_addr().and_then(|own| Ok([own, tcp.peer_addr()?]));
+    tracing::debug!(subflow = id.0, path, ?ends, "subflow joined");
+    session.with(|session, now| {
+        session.subflow_joined(now, id, path, info);
+        if let Ok(ends) = ends {
+            session.set_ends(id, ends);
+        }
+    });
     let mut task = Task {
         session,
         id,

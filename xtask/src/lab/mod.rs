@@ -4,6 +4,7 @@ pub mod counters;
 pub mod fetch;
 pub mod processes;
 pub mod programs;
+pub mod schedulers;
 pub mod service;
 pub mod strangers;
 

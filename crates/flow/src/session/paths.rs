@@ -1,5 +1,6 @@
 //! Judges paths by what their subflows show, and takes subflows in and out.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use guywire_sched::{SubflowId, Time};
@@ -47,6 +48,13 @@ impl Session {
         self.abandon_path(now, id);
         self.tell_path(id, PathNotice::Withdrawn);
         self.path_changed(now, id);
+    }
+
+    /// The addresses of a subflow that has joined, its own end's and the other's: schedulers see them.
+    pub fn set_ends(&mut self, id: SubflowId, ends: [SocketAddr; 2]) {
+        if let Some(subflow) = self.subflows.get_mut(&id) {
+            subflow.ends = Some(ends);
+        }
     }
 
     /// A subflow was authenticated on a path. `info` holds what its handshake showed.

@@ -222,6 +222,8 @@ impl Session {
             *view = SubflowView {
                 id,
                 path: subflow.path,
+                local: subflow.ends.map(|[own, _]| own),
+                remote: subflow.ends.map(|[_, other]| other),
                 srtt: subflow.info.srtt,
                 rttvar: subflow.info.rttvar,
                 min_rtt: subflow.info.min_rtt,
@@ -234,7 +236,6 @@ impl Session {
                 given: subflow.sent_bytes + subflow.owed,
                 backup: path.is_some_and(|path| path.attributes.backup),
                 stale: path.is_some_and(|path| path.stale_since().is_some()),
-                ..SubflowView::EMPTY
             };
             count += 1;
         }

@@ -22,6 +22,9 @@ mod running;
 pub(super) enum SchedCommand {
     /// Show the schedulers there are, and which of them are in use
     List {
+        /// Print what a running router or server says, as JSON
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         end: End,
     },
@@ -88,8 +91,14 @@ pub(super) enum SchedCommand {
 impl SchedCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::List { end } => {
-                print(&runtime()?.block_on(list::list(&end.client()))?)?;
+            Self::List { json, end } => {
+                let client = end.client();
+                print(&runtime()?.block_on(async {
+                    match json {
+                        true => list::json(&client).await,
+                        false => list::list(&client).await,
+                    }
+                })?)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Use(args) => runtime()?.block_on(args.run()),

@@ -11,9 +11,8 @@ use guywire_control::worker::{
     FromWorker, LinkSetup, Priority, RouterSetup, SchedulerReport, ToWorker, WorkerStatus,
 };
 use guywire_flow::Destination;
-use guywire_flow::record::{ChoiceResult, Fate};
+use guywire_flow::record::Fate;
 use guywire_net::tcp;
-use guywire_sched::Factory;
 use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Families, LinkAttributes, LinkName};
 use guywire_transport::key::PrivateKey;
@@ -157,12 +156,20 @@ impl Told {
                 let ejection = Box::new(schedulers::ejection(SERVER, *incident));
                 return outbox.send(FromWorker::Ejected(ejection));
             }
-            RouterNews::ChoiceResult { scheduler, result } => {
-                match refusal(&scheduler, &result) {
-                    Some(text) => ("scheduler-refused", text),
-                    None => return,
+            RouterNews::ChoiceResult { scheduler, result } => match result.fate {
+                Fate::InUse | Fate::Wanted => return,
+                Fate::Refused => {
+                    let (id, text) = (schedulers::id(&scheduler), result.text);
+                    let told = format!(
+                        "the server does not use the scheduler {id} for what it sends, but `default`: {text}"
+                    );
+                    ("scheduler-refused", told)
                 }
-            }
+                Fate::Ejected(reason) => {
+                    let ejection = schedulers::at_the_server(&scheduler, reason, &result.text);
+                    return outbox.send(FromWorker::Ejected(Box::new(ejection)));
+                }
+            },
             RouterNews::DialFailed { link, reason, text } => {
                 tracing::warn!(link, "{text}");
                 if !self.is_news(Instant::now(), &link, reason) {
@@ -188,20 +195,6 @@ impl Told {
         let known = self.0.contains_key(&failure);
         self.0.entry(failure).or_insert(now);
         !known
-    }
-}
-
-/// A sentence for people, if the server does not use what it was asked to use.
-fn refusal(scheduler: &Factory, result: &ChoiceResult) -> Option<String> {
-    let (name, text) = (schedulers::id(scheduler), &result.text);
-    match result.fate {
-        Fate::InUse | Fate::Wanted => None,
-        Fate::Refused => Some(format!(
-            "the server does not use the scheduler {name} for what it sends, but `default`: {text}"
-        )),
-        Fate::Ejected(reason) => Some(format!(
-            "the server ejected the scheduler {name} ({reason}: {text}); it goes on with `default`"
-        )),
     }
 }
 

@@ -17,7 +17,7 @@ use guywire_ebpf::scheduler::{Bpf, Settings, Several};
 use guywire_flow::record::{ChoiceResult, Fate, MAX_OBJECT};
 use guywire_flow::{Incident, Session};
 use guywire_sched::guard::{Decision, Limits, Question};
-use guywire_sched::{Factory, MapValue, native};
+use guywire_sched::{Factory, MapValue, Reason, native};
 use guywire_transport::router::{ClassReport, Scheduling};
 use guywire_transport::session::SessionHandle;
 
@@ -169,6 +169,22 @@ pub(super) fn ejection(session: &str, incident: Incident) -> Ejection {
             .collect(),
         paths: incident.paths.iter().map(path).collect(),
         log: incident.log,
+    }
+}
+
+/// What a router knows of an ejection at its server.
+pub(super) fn at_the_server(scheduler: &Factory, reason: Reason, text: &str) -> Ejection {
+    Ejection {
+        scheduler: id(scheduler),
+        session: "server".to_owned(),
+        reason: reason.name().to_owned(),
+        text: format!("at the server: {text}"),
+        flow: 0,
+        pc: None,
+        listing: Vec::new(),
+        decisions: Vec::new(),
+        paths: Vec::new(),
+        log: Vec::new(),
     }
 }
 

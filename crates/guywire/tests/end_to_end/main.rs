@@ -10,6 +10,7 @@ mod failover;
 mod ordinary_user;
 mod programs;
 mod refusals;
+mod schedulers;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -40,12 +41,17 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// A lab with the links `spec`; nothing where this machine forbids labs, which counts as a skip.
 fn lab(purpose: &str, spec: &str) -> Result<Option<Turn>> {
+    lab_with(purpose, &["--links", spec])
+}
+
+/// The same, with options of `lab up`.
+fn lab_with(purpose: &str, options: &[&str]) -> Result<Option<Turn>> {
     if let Some(reason) = forbidden() {
         skip(&reason);
         return Ok(None);
     }
     let turn = turn();
-    let lab = Lab::up(binary(), purpose, spec)?;
+    let lab = Lab::up_with(binary(), purpose, options)?;
     Ok(Some(Turn { lab, _turn: turn }))
 }
 

@@ -20,6 +20,12 @@ pub(super) async fn list(client: &Client) -> anyhow::Result<String> {
     Ok(table(running.as_ref()))
 }
 
+/// What a running router or server says.
+pub(super) async fn json(client: &Client) -> anyhow::Result<String> {
+    let answer: SchedulersAnswer = client.get("/schedulers").await?;
+    Ok(serde_json::to_string_pretty(&answer)? + "\n")
+}
+
 fn table(running: Option<&SchedulersAnswer>) -> String {
     let mut table = Table::new();
     table

@@ -13,7 +13,7 @@ use guywire_control::supervisor::{
     ChoiceRequest, Incident, PardonRequest, Quarantined, SchedulersAnswer, TraceAnswer,
     TraceRequest, UseRequest,
 };
-use guywire_control::worker::{Answer, Ejection, MapSetting, SchedulerId, TracedDecision};
+use guywire_control::worker::{Answer, Ejection, MapSetting, TracedDecision};
 use guywire_ebpf::object::MapSpec;
 use guywire_ebpf::scheduler::Bpf;
 use guywire_sched::native;
@@ -149,56 +149,54 @@ impl UseArgs {
 
 /// What became of the choice for a class: waits a little for the worker and for the server.
 async fn outcome(client: &Client, class: Option<&str>) -> anyhow::Result<String> {
-    let wanted = class.unwrap_or_default();
+    let class = class.unwrap_or_default();
     let until = Instant::now() + ANSWER_WITHIN;
-    // What was reported before the choice says nothing of it.
-    tokio::time::sleep(LOOK_EVERY).await;
     loop {
+        // What was reported before the choice says nothing of it.
+        tokio::time::sleep(LOOK_EVERY).await;
         let answer: SchedulersAnswer = client.get("/schedulers").await?;
-        let of_class = answer.classes.iter().find(|other| other.name == wanted);
-        let of_class = of_class.context("the class is gone")?;
-        let chosen = match (&of_class.chosen, &of_class.configured) {
-            (Some(chosen), _) => chosen.id.to_string(),
-            (None, Some(name)) => name.clone(),
-            (None, None) => "the scheduler of all other traffic".to_owned(),
-        };
-        let mut reports = answer.in_use.iter();
-        let report = reports.find(|report| report.class == of_class.id);
-        let what = match wanted {
-            "" => "all traffic without a class of its own".to_owned(),
-            name => format!("the class {name}"),
-        };
-        let used = |id: &SchedulerId| {
-            let chosen = of_class.chosen.as_ref();
-            chosen.is_some_and(|chosen| chosen.id == *id)
-        };
-        match report {
-            None if of_class.chosen.is_none() && of_class.configured.is_none() => {
-                return Ok(format!("{chosen} schedules {what}\n"));
-            }
-            Some(report) if of_class.chosen.is_none() || used(&report.here) => {
-                match &report.answer {
-                    Some(Answer::InUse) => {
-                        return Ok(format!(
-                            "{chosen} schedules {what}, here and at the server\n"
-                        ));
-                    }
-                    Some(Answer::Refused { text } | Answer::Ejected { text, .. }) => {
-                        return Ok(format!(
-                            "{chosen} schedules {what} here; the server does not use it: {text}\n"
-                        ));
-                    }
-                    None => {}
-                }
-            }
-            _ => {}
+        if let Some(text) = settled(&answer, class) {
+            return Ok(text);
         }
         if Instant::now() >= until {
-            return Ok(format!(
-                "{chosen} is chosen for {what}; the server has not answered yet (`guywire sched list` tells more)\n"
-            ));
+            return Ok(
+                "chosen; the server has not answered yet (`guywire sched list` tells more)\n"
+                    .into(),
+            );
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What became of the choice for a class, once that is known.
+fn settled(answer: &SchedulersAnswer, class: &str) -> Option<String> {
+    let class = answer.classes.iter().find(|other| other.name == class)?;
+    let what = match class.name.as_str() {
+        "" => "all traffic without a class of its own".to_owned(),
+        name => format!("the class {name}"),
+    };
+    let name = match (&class.chosen, &class.configured) {
+        (Some(chosen), _) => chosen.id.to_string(),
+        (None, Some(name)) => name.clone(),
+        (None, None) => return Some(format!("all other traffic's scheduler schedules {what}\n")),
+    };
+    let chosen = class.chosen.as_ref();
+    let out = answer
+        .quarantine
+        .iter()
+        .find(|entry| chosen.is_some_and(|chosen| chosen.id == entry.id));
+    if let Some(Quarantined { reason, text, .. }) = out {
+        return Some(format!(
+            "{name} was ejected at once, `default` schedules {what}: {reason}: {text}\n"
+        ));
+    }
+    let report = answer.in_use.iter().find(|report| {
+        report.class == class.id && chosen.is_none_or(|chosen| chosen.id == report.here)
+    })?;
+    match report.answer.as_ref()? {
+        Answer::InUse => Some(format!("{name} schedules {what}, here and at the server\n")),
+        Answer::Refused { text } | Answer::Ejected { text, .. } => Some(format!(
+            "{name} schedules {what} here; the server does not use it: {text}\n"
+        )),
     }
 }
 
@@ -369,6 +367,8 @@ pub(super) async fn trace(client: &Client, seconds: Option<u64>) -> anyhow::Resu
 
 #[cfg(test)]
 mod tests {
+    use guywire_control::worker::SchedulerId;
+
     use super::*;
 
     #[test]
