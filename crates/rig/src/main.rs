@@ -1,8 +1,10 @@
 //! What Guywire is measured with, and no part of it. `cargo xtask show` runs it in the lab's nodes.
 //!
 //! - [`relay`]: a bare TLS relay, for `cargo xtask show cpu`.
+//! - [`probe`]: a service on the router and who asks it, for `cargo xtask show ejections`.
 //! - [`strangers`]: a flood of connections that are refused, for `cargo xtask show strangers`.
 
+mod probe;
 mod relay;
 mod strangers;
 
@@ -17,6 +19,10 @@ enum Instrument {
     Relay(relay::End),
     /// Connections that the server refuses, at a steady rate
     Strangers(strangers::Flood),
+    /// A service that answers at once
+    Echo(probe::Echo),
+    /// How soon it answers
+    Probe(probe::Probe),
 }
 
 fn main() -> Result<()> {
@@ -31,5 +37,7 @@ fn main() -> Result<()> {
     match instrument {
         Instrument::Relay(end) => runtime.block_on(relay::run(end)),
         Instrument::Strangers(flood) => runtime.block_on(strangers::run(flood)),
+        Instrument::Echo(echo) => runtime.block_on(probe::echo(echo)),
+        Instrument::Probe(probe) => runtime.block_on(probe::probe(probe)),
     }
 }

@@ -71,6 +71,20 @@ pub struct Chosen {
     pub maps: Vec<MapSetting>,
 }
 
+/// `default` itself.
+impl Default for Chosen {
+    fn default() -> Self {
+        Self {
+            id: by_default(0).id,
+            own: false,
+            source: None,
+            verdict: "works".into(),
+            in_turn: false,
+            maps: Vec::new(),
+        }
+    }
+}
+
 /// A scheduler that is not used any more until somebody pardons it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
@@ -259,16 +273,23 @@ impl Schedulers {
         })
     }
 
-    /// Puts a scheduler that was ejected into quarantine.
+    /// Puts a scheduler that was ejected into quarantine; it is not chosen any more either, so that a pardon alone does
+    /// not bring it back.
     pub(super) fn quarantine(&self, ejection: &Ejection) -> Result<(), FileError> {
         let mut stored = self.lock();
+        for (id, class) in (0..).zip(&self.classes) {
+            let used = effective(&stored, id, class);
+            if used.is_some_and(|(chosen, _)| chosen.id == ejection.scheduler) {
+                stored.chosen.insert(class.name.clone(), Chosen::default());
+            }
+        }
         let known = |entry: &Quarantined| entry.id == ejection.scheduler;
         if stored.quarantine.iter().any(known) {
-            return Ok(());
+            return self.save(&stored);
         }
         if stored.quarantine.len() >= MAX_QUARANTINED {
             tracing::error!(scheduler = %ejection.scheduler, "the quarantine is full");
-            return Ok(());
+            return self.save(&stored);
         }
         stored.quarantine.push(Quarantined {
             id: ejection.scheduler.clone(),

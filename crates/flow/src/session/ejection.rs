@@ -154,6 +154,8 @@ impl Session {
             log: log.unwrap_or_default(),
         };
         self.eject_everywhere(&incident.scheduler, &incident.offence);
+        // What it took is not held against those that are left.
+        self.schedulers.budget = Budget::default();
         self.events.push_back(Event::Ejected(Box::new(incident)));
     }
 
@@ -209,12 +211,12 @@ impl Session {
                 break;
             };
             let view = shown.of(flow, now);
-            let scheduler = flow.scheduler.as_mut();
-            let asked = self
-                .schedulers
-                .ask(flow.class, scheduler, question, id, &view);
+            let (class, scheduler) = (flow.class, flow.scheduler.as_mut());
+            let asked = self.schedulers.ask(class, scheduler, question, id, &view);
             match asked {
                 Ok(marks) => return marks,
+                // Nothing could be put in its place.
+                Err(_) if self.schedulers.of(class).factory.is_default() => break,
                 Err(offence) => self.eject(now, id, offence),
             }
         }

@@ -5,6 +5,7 @@ mod compat;
 mod concurrent;
 mod cpu;
 mod crash;
+mod ejections;
 mod emulator;
 mod failover;
 mod fair;
@@ -111,6 +112,11 @@ pub(super) const ALL: &[Figure] = &[
         name: "refusals",
         shows: "wrong keys, bad invitations, garbage and broken files: a clear message, no harm",
         measure: refusals::measure,
+    },
+    Figure {
+        name: "ejections",
+        shows: "bad schedulers are ejected 1,000 times beside 50 flows: no flow, no byte, no 100 ms lost",
+        measure: ejections::measure,
     },
     Figure {
         name: "strangers",

@@ -101,11 +101,29 @@ fn who_was_ejected_stays_out_until_pardoned() {
     assert_eq!(in_use(&again)[0].1, "default");
     let refused = choose(&again, None, mine()).unwrap_err().to_string();
     assert!(refused.contains("guywire sched pardon mine"), "{refused}");
+    // Another one of that name is another one.
     choose(&again, None, Some(choice("mine", Some(b"another")))).unwrap();
+    choose(&again, None, None).unwrap();
     assert!(again.pardon("other").is_err());
     assert_eq!(again.pardon("mine").unwrap().len(), 1);
+    assert_eq!(in_use(&again)[0].1, "default", "a pardon is no choice");
     choose(&again, None, mine()).unwrap();
     assert_eq!(in_use(&again)[0].1, "mine");
+}
+
+#[test]
+fn who_is_configured_and_was_ejected_is_out_of_its_class() {
+    let dir = TempDir::new("schedulers-configured");
+    let classes = vec![class("", Some("bpf_rr")), class("ssh", Some("bpf_rr"))];
+    let schedulers = Schedulers::open(dir.path(), classes).unwrap();
+    let id = schedulers.setup().0.chosen[0].id.clone();
+    schedulers.quarantine(&ejection(id)).unwrap();
+    let by_default = |class| (class, "default".to_owned());
+    assert_eq!(in_use(&schedulers), [by_default(0), by_default(1)]);
+    schedulers.pardon("bpf_rr").unwrap();
+    assert_eq!(in_use(&schedulers), [by_default(0), by_default(1)]);
+    choose(&schedulers, None, None).unwrap();
+    assert_eq!(in_use(&schedulers)[0].1, "bpf_rr");
 }
 
 #[test]

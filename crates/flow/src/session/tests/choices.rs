@@ -148,6 +148,41 @@ fn who_is_ejected_is_out_of_every_class_at_once_and_flows_go_on() {
     }
 }
 
+/// Picks well, and takes a hundredth of a second for it.
+struct Slow;
+
+impl Scheduler for Slow {
+    fn get_send(&mut self, _: &FlowView<'_>, marks: &mut Marks) {
+        marks.mark(0);
+    }
+
+    fn spent(&mut self) -> u64 {
+        3_000_000
+    }
+}
+
+#[test]
+fn who_takes_too_much_is_ejected_once_and_nobody_pays_for_it() {
+    let mut pair = pair();
+    pair.may_eject = true;
+    pair.run_for(500);
+    let now = pair.now;
+    let slow = || Factory::new("slow", || Box::new(|| Box::new(Slow)));
+    pair.ends[SERVER].use_scheduler(now, 0, Some(slow()));
+    pair.ends[SERVER].use_scheduler(now, 1, Some(turncoat()));
+    for flow in 0..50 {
+        pair.talk_of(flow % 2, 0, MB / 10);
+    }
+    pair.finish_all(60);
+    let reasons: Vec<_> = pair
+        .ejected
+        .iter()
+        .map(|(_, incident)| (incident.scheduler.name(), incident.offence.reason))
+        .collect();
+    assert_eq!(reasons[0], ("slow", Reason::CpuShare));
+    assert!(reasons.len() <= 2, "{reasons:?}");
+}
+
 #[test]
 fn what_misbehaved_elsewhere_is_ejected_here() {
     let mut pair = pair();

@@ -88,7 +88,7 @@ impl UseArgs {
             choice,
         };
         client.post::<_, ()>("/schedulers", &request).await?;
-        print(&outcome(&client, self.class.as_deref()).await?)?;
+        print(&outcome(&client, &request).await?)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -148,14 +148,13 @@ impl UseArgs {
 }
 
 /// What became of the choice for a class: waits a little for the worker and for the server.
-async fn outcome(client: &Client, class: Option<&str>) -> anyhow::Result<String> {
-    let class = class.unwrap_or_default();
+async fn outcome(client: &Client, request: &UseRequest) -> anyhow::Result<String> {
     let until = Instant::now() + ANSWER_WITHIN;
     loop {
         // What was reported before the choice says nothing of it.
         tokio::time::sleep(LOOK_EVERY).await;
         let answer: SchedulersAnswer = client.get("/schedulers").await?;
-        if let Some(text) = settled(&answer, class) {
+        if let Some(text) = settled(&answer, request) {
             return Ok(text);
         }
         if Instant::now() >= until {
@@ -168,7 +167,8 @@ async fn outcome(client: &Client, class: Option<&str>) -> anyhow::Result<String>
 }
 
 /// What became of the choice for a class, once that is known.
-fn settled(answer: &SchedulersAnswer, class: &str) -> Option<String> {
+fn settled(answer: &SchedulersAnswer, request: &UseRequest) -> Option<String> {
+    let class = request.class.as_deref().unwrap_or_default();
     let class = answer.classes.iter().find(|other| other.name == class)?;
     let what = match class.name.as_str() {
         "" => "all traffic without a class of its own".to_owned(),
@@ -180,13 +180,17 @@ fn settled(answer: &SchedulersAnswer, class: &str) -> Option<String> {
         (None, None) => return Some(format!("all other traffic's scheduler schedules {what}\n")),
     };
     let chosen = class.chosen.as_ref();
-    let out = answer
-        .quarantine
-        .iter()
-        .find(|entry| chosen.is_some_and(|chosen| chosen.id == entry.id));
-    if let Some(Quarantined { reason, text, .. }) = out {
+    // Whoever was ejected is not chosen any more.
+    if let (Some(wanted), Some(chosen)) = (&request.choice, chosen)
+        && chosen.id.name != wanted.name
+    {
+        let mut out = answer.quarantine.iter().rev();
+        let out = out.find(|entry| entry.id.name == wanted.name)?;
+        let Quarantined {
+            id, reason, text, ..
+        } = out;
         return Some(format!(
-            "{name} was ejected at once, `default` schedules {what}: {reason}: {text}\n"
+            "{id} was ejected at once, `default` schedules {what}: {reason}: {text}\n"
         ));
     }
     let report = answer.in_use.iter().find(|report| {
