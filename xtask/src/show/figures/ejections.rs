@@ -19,18 +19,20 @@ use super::super::report::{Bound, Report};
 use super::super::sample::worst;
 use super::super::{Run, build};
 
-/// Links that the flows fill by two thirds.
+/// Links that the flows fill by half.
 const LINKS: &str = "200mbit/20ms,100mbit/60ms";
 /// The longer round trip of the two, with the queue of a link that is full, in ms.
 const LOADED: f64 = 80.0;
 /// Flows at one time.
 const FLOWS: usize = 50;
 /// What each of them carries, in bytes a second.
-const PACE: u64 = 500_000;
+const PACE: u64 = 375_000;
 /// How long the flows of a round last, in seconds.
 const ROUND: u64 = 30;
 /// Nothing is begun so shortly before their end.
 const SPARE: Duration = Duration::from_secs(4);
+/// Between a stall and the next: what piled up meanwhile has to be carried first.
+const REST: Duration = Duration::from_millis(300);
 /// Ejections in all.
 const EJECTIONS: usize = 1_000;
 /// What a fault found in a call may cost, in ms.
@@ -60,6 +62,7 @@ struct Kind {
     role: &'static str,
     members: &'static [&'static str],
     title: &'static str,
+    rest: Duration,
 }
 
 /// What became of the flows of a round.
@@ -91,15 +94,17 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
             before,
             "ms",
         );
-        for (members, title, count, bound) in [
-            (&FAULTS[..], "faults", wanted * 3 / 8, FAULT),
-            (&STALLS[..], "stalls", wanted / 8, STALL + LOADED),
+        let (faults, stalls) = (wanted * 3 / 8, wanted / 8);
+        for (members, title, count, rest, bound) in [
+            (&FAULTS[..], "faults", faults, Duration::ZERO, FAULT),
+            (&STALLS[..], "stalls", stalls, REST, STALL + LOADED),
         ] {
             let kind = Kind {
                 direction,
                 role,
                 members,
                 title,
+                rest,
             };
             let seen = rounds(run, &lab, &instrument, &mut answers, &kind, count)?;
             let what = |quantity: &str| format!("{role}, {title}: {quantity}");
@@ -143,6 +148,7 @@ fn rounds(
             while ejected < left && Instant::now() < until {
                 let member = next.next().context("there are members")?;
                 eject(lab, kind.role, member)?;
+                sleep(kind.rest);
                 ejected += 1;
             }
             Ok(ejected)
