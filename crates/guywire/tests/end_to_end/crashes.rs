@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use xtask::lab::programs;
 use xtask::lab::service::Service;
 use xtask::lab::{Lab, THREE_LINKS, signal};
 
@@ -114,6 +115,31 @@ fn killed_supervisor(lab: &Lab, role: &str) -> Result<()> {
     lab.output(role, &["kill", "-9", &pid.to_string()])?;
     await_supervised(lab, role, |next| *next == (next.0, generation + 1))?;
     await_connection(lab)
+}
+
+#[test]
+fn names_resolve_while_a_router_fails_open() -> Result<()> {
+    let Some(turn) = lab("names-open", THREE_LINKS)? else {
+        return Ok(());
+    };
+    let lab = &turn.lab;
+    let start = Instant::now();
+    while inner_status(lab, "router")?["state"] != "crash-loop" {
+        // Between two workers there is none to kill.
+        if let Ok((pid, _)) = supervised(lab, "router") {
+            let _ = lab
+                .exec("router", &["kill", "-9", &pid.to_string()])
+                .output()?;
+        }
+        ensure!(
+            start.elapsed() < PATIENCE,
+            "it is not taken for a crash loop"
+        );
+    }
+    let addresses = programs::addresses(lab, "www.lab.test")?;
+    ensure!(!addresses.is_empty(), "the name has no address");
+    let named = lab.fetch("http://www.lab.test/bytes/1000").run()?;
+    named.check("by name, and past Guywire")
 }
 
 /// Process id, as the node sees it, and generation of the worker that a role's supervisor has.

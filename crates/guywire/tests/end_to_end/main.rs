@@ -7,6 +7,7 @@
 mod bonding;
 mod crashes;
 mod failover;
+mod links;
 mod ordinary_user;
 mod programs;
 mod refusals;

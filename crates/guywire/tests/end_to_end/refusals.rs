@@ -1,13 +1,18 @@
 //! What is wrong is refused with a clear message, and nothing else is harmed by it.
 
 use std::process::Output;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use xtask::lab::THREE_LINKS;
 use xtask::lab::programs::Scratch;
-use xtask::lab::strangers;
+use xtask::lab::service::Service;
+use xtask::lab::{THREE_LINKS, signal, strangers};
 
 use super::{binary, have, lab, whole};
+
+/// How long a router may take to notice what it promises to notice at once.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[test]
 fn garbage_on_the_servers_port_harms_nobody() -> Result<()> {
@@ -71,6 +76,80 @@ fn a_key_the_server_does_not_know_is_refused() -> Result<()> {
     let said = strangers::unknown_key(&turn.lab, &scratch, WANTED)?;
     ensure!(said.contains(WANTED), "it says: {said}");
     Ok(())
+}
+
+#[test]
+fn a_wrong_server_key_is_an_incident() -> Result<()> {
+    if !have(&["sed"]) {
+        return Ok(());
+    }
+    let Some(turn) = lab("wrong-key", THREE_LINKS)? else {
+        return Ok(());
+    };
+    let lab = &turn.lab;
+    // Another first letter of its key makes it another server.
+    let other = "sed -i -e 's/public_key = \"a/public_key = \"b/;t' \
+                 -e 's/public_key = \"./public_key = \"a/' /etc/guywire/router.toml";
+    lab.shell("router", other)?;
+    signal(lab.pid("router_supervisor")?, "-TERM")?;
+    let _router = Service::start(&mut lab.exec("router", &["guywire", "router", "run"]))?;
+    let start = Instant::now();
+    loop {
+        let status = lab
+            .exec("router", &["guywire", "router", "status", "--json"])
+            .output()?;
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        if status.contains("link-failed") && status.contains("another server answers there") {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "no incident: {status}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn whoever_connects_to_the_transparent_listener_itself_gets_nothing() -> Result<()> {
+    if !have(&["bash"]) {
+        return Ok(());
+    }
+    let Some(turn) = lab("listener", THREE_LINKS)? else {
+        return Ok(());
+    };
+    let lab = &turn.lab;
+    let mut found = 0;
+    for port in own_listeners(&lab.output("router", &["cat", "/proc/net/tcp"])?) {
+        found += 1;
+        let ask = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port} && echo hello >&3 && timeout 5 cat <&3; echo $?"
+        );
+        let said = lab.exec("router", &["bash", "-c", &ask]).output()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        // 124 is the end of the patience: nobody had closed it.
+        ensure!(
+            said.lines().count() == 1 && said.trim() != "124",
+            "port {port}: {said}"
+        );
+    }
+    ensure!(found > 0, "nothing listens on the loopback address");
+    let status = lab.status()?;
+    ensure!(
+        status["router"]["flows_opened"] == 0,
+        "{}",
+        status["router"]
+    );
+    let later = lab.fetch("http://internet/bytes/1000").run()?;
+    later.check("afterwards")
+}
+
+/// Ports of the listeners on 127.0.0.1 in what `/proc/net/tcp` holds; 0A is the state LISTEN.
+fn own_listeners(text: &str) -> Vec<u16> {
+    let port = |line: &str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+        let port = local.strip_prefix("0100007F:").filter(|_| state == "0A")?;
+        u16::from_str_radix(port, 16).ok()
+    };
+    text.lines().filter_map(port).collect()
 }
 
 #[test]
