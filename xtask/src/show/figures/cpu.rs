@@ -10,11 +10,11 @@ use xtask::lab::programs::Scratch;
 use xtask::lab::service::Service;
 use xtask::lab::{Lab, processes};
 
+use super::super::Run;
 use super::super::goodput::Direction;
 use super::super::machine::{cpu, steadily_again};
 use super::super::report::{Bound, Report};
 use super::super::sample::median;
-use super::super::{Run, build};
 
 /// A cable as fast as the machine: no emulator's work is beside what is measured.
 const LINK: &str = "veth";
@@ -86,7 +86,7 @@ pub(super) fn guywire(run: &Run, name: &'static str, options: &[&str]) -> Result
 }
 
 fn relay(run: &Run, scratch: &Scratch) -> Result<Contender> {
-    let program = build("guywire-rig")?;
+    let program = run.program("guywire-rig")?;
     let key = scratch.path().join("key");
     let made = Command::new(&program)
         .args(["relay", "key"])

@@ -1,23 +1,25 @@
 //! Schedulers in simulation: those that mean well stay, and twins decide alike.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::super::Run;
 use super::super::report::Report;
-use crate::{command, workspace};
+use crate::command;
 
 /// Every scheduler that is built in, over many networks with cuts.
 pub(super) fn innocent(run: &Run, report: &mut Report) -> Result<()> {
     let count: u32 = run.pick(300, 40);
-    let listed = simulate(&["schedulers"])?;
+    let listed = simulate(run, &["schedulers"])?;
     let names: Vec<&str> = listed.lines().collect();
     report.fact("there are fifteen schedulers", names.len() == 15, "");
     report.condition(format!(
         "{count} simulated networks each, with the scheduler at both ends"
     ));
     for name in run.part.share(names) {
-        let told = simulate(&["innocent", &count.to_string(), name])?;
+        let told = simulate(run, &["innocent", &count.to_string(), name])?;
         for row in rows(&told, report)? {
             let number = |key: &str| row[key].as_u64().unwrap_or(u64::MAX);
             let (ejected, failures) = (number("ejected"), number("failures"));
@@ -36,7 +38,7 @@ pub(super) fn innocent(run: &Run, report: &mut Report) -> Result<()> {
 /// Every BPF scheduler beside its native twin, over random states.
 pub(super) fn twins(run: &Run, report: &mut Report) -> Result<()> {
     let count: u32 = run.pick(1_000_000, 20_000);
-    let told = simulate(&["twins", &count.to_string()])?;
+    let told = simulate(run, &["twins", &count.to_string()])?;
     let rows = rows(&told, report)?;
     for row in &rows {
         let name = |key: &str| row[key].as_str().unwrap_or_default();
@@ -55,16 +57,8 @@ pub(super) fn twins(run: &Run, report: &mut Report) -> Result<()> {
 }
 
 /// Runs a command of the simulation, and returns what it printed.
-fn simulate(words: &[&str]) -> Result<String> {
-    let mut simulation = command::cargo();
-    simulation.current_dir(workspace::root()).args([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "guywire-sim",
-        "--",
-    ]);
+fn simulate(run: &Run, words: &[&str]) -> Result<String> {
+    let mut simulation = Command::new(run.program("guywire-sim")?);
     Ok(command::capture(simulation.args(words))?.output)
 }
 
