@@ -213,7 +213,7 @@ pub(super) fn one(
 }
 
 /// The median of one part of the costs.
-pub(super) fn of(costs: &[Cost], part: impl Fn(&Cost) -> f64) -> f64 {
+fn of(costs: &[Cost], part: impl Fn(&Cost) -> f64) -> f64 {
     median(&costs.iter().map(part).collect::<Vec<f64>>())
 }
 
