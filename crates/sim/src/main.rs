@@ -4,7 +4,8 @@
 //! guywire-sim sweep COUNT [FIRST]   many networks on all cores; the last line is JSON
 //! guywire-sim replay SEED           one network, with what occurred in it
 //! guywire-sim scenario FILE         a scenario of the lab
-//! guywire-sim innocent COUNT        every scheduler over many networks; a JSON line for each
+//! guywire-sim schedulers            the names of every scheduler that is built in
+//! guywire-sim innocent COUNT NAME   that scheduler over many networks; the last line is JSON
 //! guywire-sim twins COUNT           every BPF scheduler beside its native twin; a JSON line for each
 //! ```
 
@@ -25,11 +26,12 @@ fn main() -> ExitCode {
         ["sweep", count, first] => many(count, first),
         ["replay", seed] => one(seed),
         ["scenario", file] => scenario(file),
-        ["innocent", count] => innocent(count),
+        ["schedulers"] => schedulers(),
+        ["innocent", count, name] => innocent(count, name),
         ["twins", count] => twins(count),
         _ => Err(
-            "usage: guywire-sim sweep COUNT [FIRST] | replay SEED | scenario FILE | innocent COUNT | \
-             twins COUNT"
+            "usage: guywire-sim sweep COUNT [FIRST] | replay SEED | scenario FILE | schedulers | \
+             innocent COUNT NAME | twins COUNT"
                 .to_owned(),
         ),
     };
@@ -77,37 +79,38 @@ fn json(swept: &Swept, seconds: f64) -> String {
     )
 }
 
-fn innocent(count: &str) -> Result<bool, String> {
-    let count = number(count)?;
-    let mut well = true;
+fn schedulers() -> Result<bool, String> {
     for factory in schedulers::all() {
-        let swept = schedulers::play(&factory, 0..count);
-        let ejected: Vec<_> = swept
-            .outcomes
-            .iter()
-            .filter(|o| !o.ejected.is_empty())
-            .collect();
-        well &= swept.failures.is_empty() && ejected.is_empty();
-        for failure in &swept.failures {
-            println!("{}: {failure}", factory.name());
-        }
-        for outcome in &ejected {
-            println!(
-                "{}: seed {}: {:?}",
-                factory.name(),
-                outcome.seed,
-                outcome.ejected
-            );
-        }
-        println!(
-            "{{\"scheduler\":\"{}\",\"networks\":{},\"failures\":{},\"ejected\":{}}}",
-            factory.name(),
-            swept.outcomes.len() + swept.failures.len(),
-            swept.failures.len(),
-            ejected.len()
-        );
+        println!("{}", factory.name());
     }
-    Ok(well)
+    Ok(true)
+}
+
+fn innocent(count: &str, name: &str) -> Result<bool, String> {
+    let count = number(count)?;
+    let mut all = schedulers::all().into_iter();
+    let factory = all
+        .find(|factory| factory.name() == name)
+        .ok_or_else(|| format!("there is no scheduler {name}; `guywire-sim schedulers` has all"))?;
+    let swept = schedulers::play(&factory, 0..count);
+    let ejected: Vec<_> = swept
+        .outcomes
+        .iter()
+        .filter(|outcome| !outcome.ejected.is_empty())
+        .collect();
+    for failure in &swept.failures {
+        println!("{name}: {failure}");
+    }
+    for outcome in &ejected {
+        println!("{name}: seed {}: {:?}", outcome.seed, outcome.ejected);
+    }
+    println!(
+        "{{\"scheduler\":\"{name}\",\"networks\":{},\"failures\":{},\"ejected\":{}}}",
+        swept.outcomes.len() + swept.failures.len(),
+        swept.failures.len(),
+        ejected.len()
+    );
+    Ok(swept.failures.is_empty() && ejected.is_empty())
 }
 
 fn twins(count: &str) -> Result<bool, String> {

@@ -27,17 +27,26 @@ pub const TWINS: [(&str, &str); 7] = [
 /// So many states are of one flow; then another begins.
 const STATES_OF_A_FLOW: u64 = 200;
 
-/// Compares a pair over `count` states; an error tells the first state in which they differ.
+/// Compares a pair of those that are built in; see [`compare_object`].
 ///
 /// # Errors
 /// The state, and what each marked.
 pub fn compare(bpf: &str, twin: &str, count: u64, seed: u64) -> Result<(), String> {
-    let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let loaded = Bpf::embedded(bpf).ok_or_else(|| format!("{bpf} is not built in"))?;
+    compare_object(&loaded, twin, count, seed)
+}
+
+/// Compares an object with a native scheduler over `count` states; an error tells the first state in
+/// which they differ.
+///
+/// # Errors
+/// The state, and what each marked.
+pub fn compare_object(bpf: &Bpf, twin: &str, count: u64, seed: u64) -> Result<(), String> {
+    let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let twin = native(twin).ok_or_else(|| format!("there is no {twin}"))?;
     for flow in 0..count.div_ceil(STATES_OF_A_FLOW) {
         let rates: [u64; MAX_SUBFLOWS] = std::array::from_fn(|_| rng.random_range(1..40_000_000));
-        let maker = loaded.factory(settings(bpf, &rates)).start();
+        let maker = bpf.factory(settings(bpf.name(), &rates)).start();
         let (mut one, mut other) = (maker(), (twin.make)());
         let mut sent = 0;
         for state in 0..STATES_OF_A_FLOW.min(count - flow * STATES_OF_A_FLOW) {

@@ -15,6 +15,7 @@ use crate::workspace;
 
 /// The pure crates: package name and directory.
 const PURE: &[(&str, &str)] = &[
+    ("guywire-ebpf", "crates/ebpf"),
     ("guywire-flow", "crates/flow"),
     ("guywire-sched", "crates/sched"),
 ];

@@ -41,7 +41,8 @@ pub(crate) struct Arguments {
     /// Measure only the Nth of M shares of a figure that has many parts, such as `2/5`.
     #[arg(long, value_name = "N/M", default_value = "1/1")]
     part: Part,
-    /// Measure this binary instead of building one.
+    /// Measure this binary instead of building one; what else is needed is taken from beside it, if it is
+    /// there.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
@@ -78,6 +79,8 @@ impl Part {
 /// What a figure needs to know.
 struct Run {
     binary: PathBuf,
+    /// Somebody gave the binary: it was not built for this.
+    is_given: bool,
     quick: bool,
     json: bool,
     part: Part,
@@ -91,6 +94,16 @@ impl Run {
     /// A lab over the three unequal links.
     fn three_links(&self, purpose: &str) -> Result<Lab> {
         Lab::up(&self.binary, purpose, THREE_LINKS)
+    }
+
+    /// The program of `package`: from beside the binary that was given, or built.
+    fn program(&self, package: &str) -> Result<PathBuf> {
+        let beside = self.binary.with_file_name(package);
+        if self.is_given && beside.is_file() {
+            return Ok(beside);
+        }
+        self.say(format_args!("building {package}"));
+        build(package)
     }
 
     /// `full`, or `quick` where a short run was asked for.
@@ -129,6 +142,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     };
     let run = Run {
         binary,
+        is_given: arguments.binary.is_some(),
         quick: arguments.quick,
         json: arguments.json,
         part: arguments.part,

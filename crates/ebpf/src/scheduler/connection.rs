@@ -7,23 +7,28 @@ use guywire_sched::{FlowView, Marks, SubflowId, SubflowView};
 
 use super::fields::{self, Age, Place};
 use crate::memory::{object_address, object_at};
-use crate::model::{self, offset_of};
+use crate::model::{self, Struct, offset_of};
 
-const fn size_of(name: &str) -> usize {
+const fn structure(name: &str) -> &'static Struct {
     match model::structure(name) {
-        Some(structure) => structure.size as usize,
+        Some(structure) => structure,
         None => panic!("the model has no such structure"),
     }
 }
+
+const MPTCP_SOCK: &Struct = structure("mptcp_sock");
+const SCHED_DATA: &Struct = structure("mptcp_sched_data");
+const SUBFLOW_CONTEXT: &Struct = structure("mptcp_subflow_context");
+const TCP: &Struct = structure("tcp_sock");
 
 const fn place(of: &str, member: &str) -> Place {
     Place::of(0, model::member(of, member))
 }
 
-const MSK: usize = size_of("mptcp_sock");
-const DATA: usize = size_of("mptcp_sched_data");
-const CONTEXT: usize = size_of("mptcp_subflow_context");
-const SOCK: usize = size_of("tcp_sock");
+const MSK: usize = MPTCP_SOCK.size as usize;
+const DATA: usize = SCHED_DATA.size as usize;
+const CONTEXT: usize = SUBFLOW_CONTEXT.size as usize;
+const SOCK: usize = TCP.size as usize;
 
 const SND_NXT: Place = place("mptcp_sock", "snd_nxt");
 const SND_BURST: Place = place("mptcp_sock", "snd_burst");
@@ -318,18 +323,18 @@ impl Connection {
     }
 
     /// An object, and the structure that it is.
-    pub(super) fn object(&self, number: u32) -> Option<(&'static str, &[u8])> {
+    pub(super) fn object(&self, number: u32) -> Option<(&'static Struct, &[u8])> {
         let of_subflow = |subflow: &&Subflow| number & !1 == subflow.number;
         if number == self.number {
-            return Some(("mptcp_sock", &self.msk));
+            return Some((MPTCP_SOCK, &self.msk));
         }
         if let Some(subflow) = self.subflows.iter().find(of_subflow) {
             return Some(match number == subflow.number {
-                true => ("mptcp_subflow_context", &subflow.context),
-                false => ("tcp_sock", &subflow.sock),
+                true => (SUBFLOW_CONTEXT, &subflow.context),
+                false => (TCP, &subflow.sock),
             });
         }
-        (number == self.number + 1).then_some(("mptcp_sched_data", &self.data[..]))
+        (number == self.number + 1).then_some((SCHED_DATA, &self.data[..]))
     }
 
     /// The same, to write to; which bytes may be written, the model says.
@@ -344,7 +349,7 @@ impl Connection {
 
     /// What to call an object in messages.
     pub(super) fn name(&self, number: u32) -> Option<String> {
-        let (structure, _) = self.object(number)?;
+        let structure = self.object(number)?.0.name;
         let of_subflow = |subflow: &&Subflow| number & !1 == subflow.number;
         Some(match self.subflows.iter().find(of_subflow) {
             Some(subflow) => format!("the {structure} of path {}", subflow.path),

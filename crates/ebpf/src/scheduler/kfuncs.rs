@@ -4,8 +4,8 @@ use super::connection::Connection;
 use super::fields::Place;
 use crate::kernel::{BadArgument, Kernel, Kfunc, Socket};
 use crate::memory::ProgramMemory;
+use crate::model::Type;
 use crate::model::kfuncs::{self, number};
-use crate::model::{self, Type};
 
 const COUNT: usize = kfuncs::KFUNCS.len();
 
@@ -61,7 +61,7 @@ impl Kernel for Connection {
 
     fn writable(&mut self, number: u32, offset: usize, length: usize) -> Option<&mut [u8]> {
         let (structure, _) = Connection::object(self, number)?;
-        let mut members = model::structure(structure)?.members.iter();
+        let mut members = structure.members.iter();
         let held = |place: Place| place.holds(offset, length);
         members.find(|member| member.writable && held(Place::of(0, member)))?;
         self.object_mut(number)?

@@ -68,6 +68,11 @@ fn test_objects_are_what_their_sources_give() {
         return;
     }
     compare("objects", &objects().join("build.sh"), |name| {
-        objects().join(name)
+        let folder = if name.starts_with("twin") {
+            "twins"
+        } else {
+            ""
+        };
+        objects().join(folder).join(name)
     });
 }

@@ -76,10 +76,10 @@ impl Generation {
     fn of(source: &str) -> Generation {
         let has = |text: &str| source.contains(text);
         if has("set_avoid(") {
-            return Self::Foreign("a branch with `avoid`", "mptcp_subflow_set_avoid");
+            return Self::Foreign("branch with `avoid`", "mptcp_subflow_set_avoid");
         }
         if has(".push") {
-            return Self::Foreign("a branch with `push`", "push");
+            return Self::Foreign("branch with `push`", "push");
         }
         if ["data_init", "->bitmap", "is_scheduled"]
             .into_iter()
@@ -99,6 +99,8 @@ impl Generation {
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Spoken(name) | Self::Foreign(name, _)) = self;
+        let is_branch = name.starts_with("branch");
+        f.write_str(if is_branch { "" } else { "generation " })?;
         f.write_str(name)
     }
 }
@@ -229,7 +231,7 @@ impl Tried {
 
     fn tell(&self, report: &mut Report) {
         report.fact(
-            format!("{} (generation {})", self.name, self.generation),
+            format!("{} ({})", self.name, self.generation),
             self.is_right(),
             self.outcome(),
         );
@@ -247,17 +249,23 @@ mod tests {
     #[test]
     fn the_form_of_the_interface_is_read_off_the_source() {
         for (source, generation) in [
-            (".data_init = (void *)x, .get_subflow = (void *)y", "0"),
-            (".get_subflow = (void *)x", "1"),
+            (
+                ".data_init = (void *)x, .get_subflow = (void *)y",
+                "generation 0",
+            ),
+            (".get_subflow = (void *)x", "generation 1"),
             (
                 "bpf_for_each(mptcp_subflow, s, msk) .get_subflow = (void *)x",
-                "2",
+                "generation 2",
             ),
-            ("struct mptcp_sched_data *data .get_send = (void *)x", "2b"),
-            (".get_send = (void *)x", "3"),
+            (
+                "struct mptcp_sched_data *data .get_send = (void *)x",
+                "generation 2b",
+            ),
+            (".get_send = (void *)x", "generation 3"),
             (
                 ".get_send = (void *)x, .push = (void *)y",
-                "a branch with `push`",
+                "branch with `push`",
             ),
         ] {
             assert_eq!(Generation::of(source).to_string(), generation, "{source}");

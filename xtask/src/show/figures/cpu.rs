@@ -10,11 +10,11 @@ use xtask::lab::programs::Scratch;
 use xtask::lab::service::Service;
 use xtask::lab::{Lab, processes};
 
+use super::super::Run;
 use super::super::goodput::Direction;
 use super::super::machine::{cpu, steadily_again};
 use super::super::report::{Bound, Report};
 use super::super::sample::median;
-use super::super::{Run, build};
 
 /// A cable as fast as the machine: no emulator's work is beside what is measured.
 const LINK: &str = "veth";
@@ -25,8 +25,8 @@ const RATIO: f64 = 1.15;
 /// The least that Guywire must carry of the rate at which both are compared, in percent.
 const CARRIED: f64 = 97.0;
 
-/// One of the two, in a lab of its own.
-struct Contender {
+/// One of two, in a lab of its own.
+pub(super) struct Contender {
     name: &'static str,
     lab: Lab,
     /// The processes at both ends.
@@ -37,18 +37,19 @@ struct Contender {
 
 /// What one transfer took.
 #[derive(Clone, Copy)]
-struct Cost {
+pub(super) struct Cost {
     /// Goodput in Mbit/s.
-    goodput: f64,
+    pub(super) goodput: f64,
     /// CPU seconds of both ends' processes for a gigabyte.
-    own: f64,
+    pub(super) own: f64,
     /// CPU seconds of the whole machine for a gigabyte: client, web server and interrupts too.
     all: f64,
 }
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let scratch = Scratch::new("cpu")?;
-    let contenders = [relay(run, &scratch)?, guywire(run)?];
+    let options = ["--links", LINK];
+    let contenders = [relay(run, &scratch)?, guywire(run, "Guywire", &options)?];
     let (unpaced, paced) = (run.pick(3, 1), run.pick(5, 1));
     report.condition(format!(
         "one link, {LINK}; IPv4; transfers of {:?}, relay and Guywire in turn, medians of {unpaced} unpaced \
@@ -66,8 +67,9 @@ fn length(run: &Run) -> Duration {
     Duration::from_secs(run.pick(10, 4))
 }
 
-fn guywire(run: &Run) -> Result<Contender> {
-    let lab = Lab::up(&run.binary, "cpu", LINK)?;
+/// Guywire in a lab with `options`.
+pub(super) fn guywire(run: &Run, name: &'static str, options: &[&str]) -> Result<Contender> {
+    let lab = Lab::up_with(&run.binary, "cpu", options)?;
     let roles = [
         "router_supervisor",
         "router_worker",
@@ -76,7 +78,7 @@ fn guywire(run: &Run) -> Result<Contender> {
     ];
     let processes: Result<Vec<u32>> = roles.iter().map(|role| lab.pid(role)).collect();
     Ok(Contender {
-        name: "Guywire",
+        name,
         processes: processes?,
         lab,
         _services: Vec::new(),
@@ -84,7 +86,7 @@ fn guywire(run: &Run) -> Result<Contender> {
 }
 
 fn relay(run: &Run, scratch: &Scratch) -> Result<Contender> {
-    let program = build("guywire-rig")?;
+    let program = run.program("guywire-rig")?;
     let key = scratch.path().join("key");
     let made = Command::new(&program)
         .args(["relay", "key"])
@@ -128,11 +130,7 @@ fn compare(
     let kilobits = (of(&fastest[0], |cost| cost.goodput) * 1e3 / 2.0) as u64;
     let title = format!("{direction} at {} Mbit/s", kilobits / 1_000);
     run.say(&title);
-    let costs = in_turn(contenders, paced, |contender| {
-        steadily_again(&contender.lab, report, || {
-            one(run, contender, direction, Some(kilobits))
-        })
-    })?;
+    let costs = paced_in_turn(run, report, contenders, direction, (kilobits, paced))?;
     note(report, &title, contenders, &costs);
     let [relay, guywire] = costs;
     let carried = of(&guywire, |cost| cost.goodput) * 1e5 / kilobits as f64;
@@ -153,7 +151,7 @@ fn compare(
 }
 
 /// Lets both do `work` in turn, so many `times`; what it cost each.
-fn in_turn(
+pub(super) fn in_turn(
     contenders: &[Contender; 2],
     times: usize,
     mut work: impl FnMut(&Contender) -> Result<Cost>,
@@ -167,8 +165,23 @@ fn in_turn(
     Ok(costs)
 }
 
+/// The same, of transfers at `kilobits` a second, on a machine with time to spare.
+pub(super) fn paced_in_turn(
+    run: &Run,
+    report: &mut Report,
+    contenders: &[Contender; 2],
+    direction: Direction,
+    (kilobits, times): (u64, usize),
+) -> Result<[Vec<Cost>; 2]> {
+    in_turn(contenders, times, |contender| {
+        steadily_again(&contender.lab, report, || {
+            one(run, contender, direction, Some(kilobits))
+        })
+    })
+}
+
 /// One transfer, at most at `kilobits` a second.
-fn one(
+pub(super) fn one(
     run: &Run,
     contender: &Contender,
     direction: Direction,
@@ -205,7 +218,12 @@ fn of(costs: &[Cost], part: impl Fn(&Cost) -> f64) -> f64 {
 }
 
 /// Notes what both did and what it cost.
-fn note(report: &mut Report, title: &str, contenders: &[Contender; 2], costs: &[Vec<Cost>; 2]) {
+pub(super) fn note(
+    report: &mut Report,
+    title: &str,
+    contenders: &[Contender; 2],
+    costs: &[Vec<Cost>; 2],
+) {
     for (contender, costs) in contenders.iter().zip(costs) {
         let title = format!("{title}: {}", contender.name);
         let goodput = of(costs, |cost| cost.goodput / 1e3);

@@ -155,7 +155,7 @@ pub(super) const ALL: &[Figure] = &[
     },
     Figure {
         name: "machine",
-        shows: "the eBPF machine is not slower than rbpf's interpreter on the same programs",
+        shows: "the eBPF machine is not slower than rbpf's interpreter; `bpf_burst` costs a transfer 3 % more than `burst`",
         measure: machine::measure,
     },
     Figure {

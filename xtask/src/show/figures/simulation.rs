@@ -1,26 +1,19 @@
 //! The protocol core in deterministic simulation: no lab, no clock, only seeds.
 
+use std::process::Command;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::super::Run;
 use super::super::report::{Bound, Report};
-use crate::{command, workspace};
+use crate::command;
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let count = run.pick(10_000, 500);
     run.say(format_args!("{count} networks, on all cores"));
-    let mut sweep = command::cargo();
-    sweep.current_dir(workspace::root()).args([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "guywire-sim",
-        "--",
-        "sweep",
-        &count.to_string(),
-    ]);
+    let mut sweep = Command::new(run.program("guywire-sim")?);
+    sweep.args(["sweep", &count.to_string()]);
     let swept = command::capture(&mut sweep)?;
     let last = swept.output.lines().last().unwrap_or_default();
     let json: Value = serde_json::from_str(last)

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::Result;
 use xtask::lab::Lab;
 
+use super::super::Run;
 use super::super::goodput::Direction;
 use super::super::machine::steadily_again;
 use super::super::report::{Bound, Report};
 use super::super::sample::median;
-use super::super::{Run, build};
 
 /// Links that leave the machine time for the strangers themselves.
 const LINKS: &str = "50mbit/20ms,30mbit/40ms";
@@ -23,7 +23,7 @@ const LOST: f64 = 5.0;
 const SERVER: &str = "198.51.100.10:443";
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
-    let instrument = build("guywire-rig")?.display().to_string();
+    let instrument = run.program("guywire-rig")?.display().to_string();
     let lab = Lab::up(&run.binary, "strangers", LINKS)?;
     let (length, times) = (run.pick(15, 6), run.pick(3, 1));
     report.condition(format!(
