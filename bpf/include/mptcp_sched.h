@@ -50,6 +50,7 @@ struct tcp_sock {
 	u32 write_seq;
 	u32 snd_nxt;
 	u32 srtt_us; /* smoothed round trip, in eighths of a microsecond */
+	u32 mss_cache; /* bytes of a segment */
 };
 
 struct mptcp_subflow_context {
@@ -104,6 +105,7 @@ extern void bpf_iter_mptcp_subflow_destroy(struct bpf_iter_mptcp_subflow *it) KF
 /* Helpers, by number (include/uapi/linux/bpf.h). */
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_trace_printk)(const char *format, u32 size, ...) = (void *)6;
 static void *(*const bpf_sk_storage_get)(void *map, void *sk, void *value, u64 flags) = (void *)107;
 static long (*const bpf_sk_storage_delete)(void *map, void *sk) = (void *)108;

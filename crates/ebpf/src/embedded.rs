@@ -29,5 +29,7 @@ pub const EMBEDDED: &[Embedded] = embedded![
     "bpf_red",
     "bpf_burst",
     "bpf_minrtt",
-    "bpf_weight"
+    "bpf_weight",
+    "bpf_blest",
+    "bpf_early"
 ];

@@ -71,14 +71,18 @@ impl Plan {
             link: format!("wan{}", event.link),
             verb: event.verb.to_string(),
         };
-        let transfer = |transfer: &scenario::Transfer| PlannedTransfer {
-            at: transfer.at,
-            arguments: arguments(transfer, scenario.duration.saturating_sub(transfer.at)),
+        let planned = |transfer: &scenario::Transfer| -> Vec<PlannedTransfer> {
+            let begins = transfer.begins(scenario.duration);
+            let at = |at| PlannedTransfer {
+                at,
+                arguments: arguments(transfer, scenario.duration.saturating_sub(at)),
+            };
+            begins.map(at).collect()
         };
         Plan {
             seed: scenario.seed,
             events: scenario.events.iter().map(event).collect(),
-            transfers: scenario.transfers.iter().map(transfer).collect(),
+            transfers: scenario.transfers.iter().flat_map(planned).collect(),
             ..Plan::new(&scenario.links)
         }
     }
@@ -96,9 +100,17 @@ fn arguments(transfer: &scenario::Transfer, left: Duration) -> Vec<String> {
         arguments.extend(["--seconds".into(), left.as_secs_f64().to_string()]);
     }
     let bytes = transfer.bytes.unwrap_or(MAX_BYTES);
-    match transfer.direction {
-        TransferDirection::Down => arguments.push(format!("http://internet/bytes/{bytes}")),
-        TransferDirection::Up => {
+    match (transfer.direction, transfer.rate) {
+        (TransferDirection::Down, None) => {
+            arguments.push(format!("http://internet/bytes/{bytes}"));
+        }
+        (TransferDirection::Down, Some(rate)) => {
+            arguments.push(format!("http://internet/bytes/{bytes}?rate={rate}"));
+        }
+        (TransferDirection::Up, rate) => {
+            if let Some(rate) = rate {
+                arguments.extend(["--rate".into(), rate.to_string()]);
+            }
             arguments.extend([
                 "--upload".into(),
                 bytes.to_string(),
@@ -138,6 +150,8 @@ mod tests {
             [[transfers]]
             direction = "up"
             bytes = 1000
+            rate = "5mbit"
+            every = "12s"
             [[events]]
             at = "10s"
             link = 2
@@ -160,9 +174,10 @@ mod tests {
             arguments[0],
             "--json --count 3 --seconds 29 http://internet/bytes/1099511627776"
         );
+        assert_eq!(arguments.len(), 4, "the second is repeated");
         assert_eq!(
             arguments[1],
-            "--json --count 1 --upload 1000 http://internet/sink"
+            "--json --count 1 --rate 5mbit --upload 1000 http://internet/sink"
         );
         let json = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);

@@ -11,6 +11,11 @@
 //! direction = "down"
 //! at = "1s"
 //!
+//! [[transfers]]
+//! direction = "up"
+//! bytes = 100000
+//! every = "500ms"
+//!
 //! [[events]]
 //! at = "10s"
 //! link = 2
@@ -23,7 +28,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::spec::{LinkSpec, LinkSpecs, MAX_LINKS, Verb, read_duration};
+use crate::spec::{LinkSpec, LinkSpecs, MAX_LINKS, Rate, Verb, read_duration, read_rate};
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +80,21 @@ pub struct Transfer {
     /// How many flows do so at once.
     #[serde(default = "one")]
     pub flows: u32,
+    /// How fast its sender writes; without, as fast as it goes.
+    #[serde(default, deserialize_with = "rate")]
+    pub rate: Option<Rate>,
+    /// It begins again this often, until the end.
+    #[serde(default, deserialize_with = "some_time")]
+    pub every: Option<Duration>,
+}
+
+impl Transfer {
+    /// When it begins in a scenario of this duration, once or again and again.
+    pub fn begins(&self, duration: Duration) -> impl Iterator<Item = Duration> {
+        let every = self.every.filter(|every| !every.is_zero());
+        let next = move |at: &Duration| Some(*at + every?).filter(|&at| at < duration);
+        std::iter::successors(Some(self.at), next)
+    }
 }
 
 /// Which way a transfer goes.
@@ -146,13 +166,13 @@ pub enum ScenarioParseError {
         /// How many links there are.
         links: usize,
     },
-    /// A number of flows beyond its bounds.
+    /// A number of flows beyond its bounds, all repetitions counted.
     #[error("transfer {transfer}: {flows} flows are out of bounds, 1 to {MAX_FLOWS}")]
     Flows {
         /// The transfer's number in the file, from 1.
         transfer: usize,
-        /// What was given.
-        flows: u32,
+        /// How many they come to.
+        flows: u64,
     },
 }
 
@@ -224,14 +244,8 @@ impl Scenario {
             events.push(Event { at, link, verb });
         }
         events.sort_by_key(|event| event.at);
-        for (transfer, Transfer { at, flows, .. }) in (1..).zip(&written.transfers) {
-            if !(1..=MAX_FLOWS).contains(flows) {
-                let flows = *flows;
-                return Err(ScenarioParseError::Flows { transfer, flows });
-            }
-            if !at.is_zero() {
-                bounded("a transfer's `at`", *at, written.duration)?;
-            }
+        for (number, transfer) in (1..).zip(&written.transfers) {
+            check_transfer(number, transfer, written.duration)?;
         }
         Ok(Scenario {
             links: LinkSpecs(written.links),
@@ -241,6 +255,27 @@ impl Scenario {
             transfers: written.transfers,
         })
     }
+}
+
+fn check_transfer(
+    number: usize,
+    transfer: &Transfer,
+    duration: Duration,
+) -> Result<(), ScenarioParseError> {
+    if !transfer.at.is_zero() {
+        bounded("a transfer's `at`", transfer.at, duration)?;
+    }
+    if let Some(every) = transfer.every {
+        bounded("a transfer's `every`", every, duration)?;
+    }
+    // Counted no further than it matters.
+    let begins = transfer.begins(duration).take(MAX_FLOWS as usize + 1);
+    let flows = u64::from(transfer.flows) * begins.count() as u64;
+    if !(1..=u64::from(MAX_FLOWS)).contains(&flows) {
+        let transfer = number;
+        return Err(ScenarioParseError::Flows { transfer, flows });
+    }
+    Ok(())
 }
 
 fn bounded(what: &'static str, time: Duration, most: Duration) -> Result<(), ScenarioParseError> {
@@ -257,6 +292,15 @@ fn one() -> u32 {
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     read_duration(&text).map_err(serde::de::Error::custom)
+}
+
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    time(deserializer).map(Some)
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    read_rate(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 fn verb<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Verb, D::Error> {

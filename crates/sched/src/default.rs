@@ -50,19 +50,10 @@ fn delivers_first(
     flow: &FlowView<'_>,
     fit: impl Fn(&SubflowView) -> bool,
 ) -> Option<(usize, Duration)> {
-    usable(flow)
+    flow.usable()
         .filter(|(_, subflow)| fit(subflow))
         .map(|(position, subflow)| (position, subflow.expected_delivery(flow.chunk)))
         .min_by_key(|&(_, at)| at)
-}
-
-/// The subflows to choose from: backups only when nothing else is there.
-fn usable<'a>(flow: &FlowView<'a>) -> impl Iterator<Item = (usize, &'a SubflowView)> {
-    let only_backups = flow.subflows.iter().all(|subflow| subflow.backup);
-    flow.subflows
-        .iter()
-        .enumerate()
-        .filter(move |(_, subflow)| only_backups || !subflow.backup)
 }
 
 /// Whether a subflow that delivers at `at`, while the best delivers at `fastest`, makes the flow
@@ -72,7 +63,8 @@ fn helps(flow: &FlowView<'_>, at: Duration, fastest: Duration) -> bool {
     if later == 0.0 {
         return true;
     }
-    let faster_rate: u64 = usable(flow)
+    let faster_rate: u64 = flow
+        .usable()
         .map(|(_, subflow)| subflow)
         .filter(|subflow| subflow.expected_delivery(flow.chunk) < at)
         .map(|subflow| subflow.rate)

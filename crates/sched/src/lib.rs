@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`time`] | [`Time`], the session's clock |
 //! | [`view`] | [`FlowView`], [`SubflowView`], [`Marks`]: what a scheduler sees and answers |
-//! | [`default`], [`redundant`], [`roundrobin`], [`first`], [`backup`], [`burst`], [`minrtt`], [`weighted`] | the native schedulers, a file each |
+//! | [`default`], [`redundant`], [`roundrobin`], [`first`], [`backup`], [`burst`], [`minrtt`], [`weighted`], [`blest`], [`ecf`], [`sttf`], [`early`], [`lowlatency`] | the native schedulers, a file each |
 //! | [`factory`] | [`Factory`]: a scheduler, native or not, as it is chosen |
 //! | [`run`] | [`Run`]: what goes to the same subflows without another question |
 //! | [`reason`] | [`Reason`]: why a scheduler is not used any more |
@@ -20,16 +20,21 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+pub mod blest;
 pub mod burst;
 pub mod default;
+pub mod early;
+pub mod ecf;
 pub mod factory;
 pub mod first;
 pub mod guard;
+pub mod lowlatency;
 pub mod minrtt;
 pub mod reason;
 pub mod redundant;
 pub mod roundrobin;
 pub mod run;
+pub mod sttf;
 pub mod time;
 pub mod view;
 pub mod weighted;
@@ -120,6 +125,31 @@ pub const NATIVE: &[Native] = &[
         name: "weighted",
         summary: "the links in turn, in proportion to what they deliver",
         make: || Box::new(weighted::Weighted::default()),
+    },
+    Native {
+        name: "blest",
+        summary: "the quickest link, and a slower one only where the window has space for what follows",
+        make: || Box::new(blest::Blest::default()),
+    },
+    Native {
+        name: "ecf",
+        summary: "the quickest link, and a slower one only where the transfer is over sooner so",
+        make: || Box::new(ecf::Ecf::default()),
+    },
+    Native {
+        name: "sttf",
+        summary: "the link with the shortest transfer time, even if it has to be waited for",
+        make: || Box::new(sttf::Sttf),
+    },
+    Native {
+        name: "early",
+        summary: "the quickest link, passed over before its queue overflows",
+        make: || Box::new(early::Early::default()),
+    },
+    Native {
+        name: "lowlatency",
+        summary: "like default, with a copy of the heads and tails of bursts",
+        make: || Box::new(lowlatency::LowLatency::default()),
     },
 ];
 

@@ -12,12 +12,7 @@ pub struct MinRtt;
 
 impl Scheduler for MinRtt {
     fn get_send(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        let only_backups = flow.subflows.iter().all(|subflow| subflow.backup);
-        let candidates = flow.subflows.iter().enumerate();
-        let quickest = candidates
-            .filter(|(_, subflow)| subflow.room > 0 && (only_backups || !subflow.backup))
-            .min_by_key(|(_, subflow)| subflow.srtt.as_micros());
-        if let Some((position, _)) = quickest {
+        if let Some((position, _)) = flow.quickest(|subflow| subflow.room > 0) {
             marks.mark(position);
         }
     }

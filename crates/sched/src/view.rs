@@ -30,6 +30,22 @@ pub struct FlowView<'a> {
     pub subflows: &'a [SubflowView],
 }
 
+impl<'a> FlowView<'a> {
+    /// The subflows to choose from, with their positions: backups only when nothing else is there.
+    pub fn usable(&self) -> impl Iterator<Item = (usize, &'a SubflowView)> + use<'a> {
+        let only_backups = self.subflows.iter().all(|subflow| subflow.backup);
+        let all = self.subflows.iter().enumerate();
+        all.filter(move |(_, subflow)| only_backups || !subflow.backup)
+    }
+
+    /// The one with the shortest round trip, in microseconds as programs see it, among those that fit.
+    pub fn quickest(&self, fit: impl Fn(&SubflowView) -> bool) -> Option<(usize, &'a SubflowView)> {
+        self.usable()
+            .filter(|(_, subflow)| fit(subflow))
+            .min_by_key(|(_, subflow)| subflow.srtt.as_micros())
+    }
+}
+
 /// One subflow at the moment of a decision. Figures come from `TCP_INFO`, at most some milliseconds
 /// old, advanced by the byte counts of the session itself.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +111,15 @@ impl SubflowView {
     pub fn in_socket(&self) -> u64 {
         let in_flight = u64::from(self.unacked) * u64::from(self.mss);
         self.queued.saturating_add(in_flight).min(i32::MAX as u64)
+    }
+
+    /// About how many bytes its congestion control lets be on their way, at least a segment: what is, or
+    /// what it delivers in a round trip, if that is more.
+    pub fn window(&self) -> u64 {
+        let in_flight = u64::from(self.unacked) * u64::from(self.mss);
+        let micros = u64::try_from(self.srtt.as_micros()).unwrap_or(u64::MAX);
+        let in_a_trip = self.rate.saturating_mul(micros) / 1_000_000;
+        in_flight.max(in_a_trip).max(u64::from(self.mss)).max(1)
     }
 
     /// When a chunk of `bytes`, given to this subflow now, is expected to have arrived: half the

@@ -7,7 +7,7 @@ use guywire_sched::{Factory, native};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::network::{Action, Answer, Class, Fault, Network, ROUTER, SERVER, Talk};
+use crate::network::{Action, Algorithm, Answer, Class, Fault, Network, ROUTER, SERVER, Talk};
 
 /// Most bytes of a flow's direction; a network's bytes are what costs time.
 const MOST: u64 = 3 << 20;
@@ -31,8 +31,14 @@ pub fn network(seed: u64) -> Network {
         scheduler: draw.scheduler(class),
         memory: draw.memory(class),
         max_flows: 64,
-        rate_based: draw.rng.random_bool(0.7),
+        algorithm: match draw.rng.random_bool(0.7) {
+            true => Algorithm::Bbr,
+            false => Algorithm::Cubic,
+        },
         ends: class == Class::SessionEnds,
+        begin: Duration::ZERO,
+        until: None,
+        pings: None,
     };
     network.talks = draw.talks(class);
     draw.faults(&mut network);

@@ -1,6 +1,7 @@
 //! What one network is: links, what happens to them, the programs that talk over them. Drawn from a
 //! seed by [`crate::draw`], or read from a scenario of the lab by [`crate::scenario`].
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use guywire_lab::spec::{EmulatedLink, Verb};
@@ -30,10 +31,55 @@ pub struct Network {
     pub memory: [u64; 2],
     /// Flows that each end permits.
     pub max_flows: u64,
-    /// Whether subflows model the bottleneck's rate (else a window only).
-    pub rate_based: bool,
+    /// Congestion control of subflows.
+    pub algorithm: Algorithm,
     /// Without paths for so long that the session must end.
     pub ends: bool,
+    /// When what is measured begins: the links need a moment to be joined.
+    pub begin: Duration,
+    /// When it is over, whatever is still going on; else when everything is complete.
+    pub until: Option<Duration>,
+    /// A small packet crosses each link and returns this often, past the sessions, as a ping does.
+    pub pings: Option<Duration>,
+}
+
+impl Network {
+    /// Lets a single flow have about so many bytes on their way: the whole memory of each end.
+    pub fn limit_window(&mut self, bytes: u64) {
+        self.memory = [bytes; 2];
+        self.max_flows = self.max_flows.min(self.talks.len().max(1) as u64);
+    }
+}
+
+/// Congestion control of TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// A model of the bottleneck, after BBR version 1.
+    #[default]
+    Bbr,
+    /// A window that grows until something is lost (RFC 9438).
+    Cubic,
+}
+
+impl Algorithm {
+    /// Its name in Linux.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::Bbr => "bbr",
+            Algorithm::Cubic => "cubic",
+        }
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Algorithm, String> {
+        [Algorithm::Bbr, Algorithm::Cubic]
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
+            .ok_or_else(|| format!("{name:?} is not simulated; there are `bbr` and `cubic`"))
+    }
 }
 
 /// What a network is drawn for. Other things may happen in it too.

@@ -4,9 +4,11 @@
 //! session ended because no path was left for five minutes. Nowhere else. Every other flow brings
 //! every byte, in order, and completes at both ends; then nothing of it is left.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use guywire_flow::{FlowReason, SessionReason};
+use guywire_lab::trace::TraceError;
 use guywire_sched::Reason;
 use thiserror::Error;
 
@@ -127,9 +129,18 @@ pub enum Trouble {
         /// What.
         what: String,
     },
+    /// A link's rates cannot be read.
+    #[error("{0}")]
+    Trace(Arc<TraceError>),
     /// The state machine panicked.
     #[error("panic: {0}")]
     Panic(String),
+}
+
+impl From<TraceError> for Trouble {
+    fn from(error: TraceError) -> Trouble {
+        Trouble::Trace(Arc::new(error))
+    }
 }
 
 /// How a network went.

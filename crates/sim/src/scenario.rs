@@ -3,14 +3,22 @@
 use std::time::Duration;
 
 use guywire_lab::scenario::{Scenario, TransferDirection};
-use guywire_lab::spec::{LinkSpec, RateSpec};
+use guywire_lab::spec::{EmulatedLink, LinkSpec};
 use guywire_sched::Factory;
 use thiserror::Error;
 
-use crate::network::{Action, Class, Fault, Network, Program, ROUTER, SERVER, Talk};
+use crate::network::{Action, Algorithm, Class, Fault, Network, Program, ROUTER, SERVER, Talk};
 
-/// What a transfer without a size moves: it would go on until the end of the scenario.
-const UNTIL_THE_END: u64 = 64 << 20;
+/// The links are joined before anything of the scenario happens, as in the lab: so long, and some
+/// round trips of the longest link.
+const JOINING: Duration = Duration::from_secs(1);
+const JOINING_TRIPS: u32 = 5;
+/// A paced program writes what so long is worth at a time, as the lab's does.
+const PACE: Duration = Duration::from_millis(10);
+/// Memory of a session at each end, and the flows that it permits: what routers and servers have unless
+/// they are configured otherwise.
+const MEMORY: u64 = 64 << 20;
+const MAX_FLOWS: u64 = 4_096;
 
 /// Why a scenario cannot be simulated.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -20,14 +28,6 @@ pub enum ScenarioError {
     Veth {
         /// The link's number, from 1.
         link: usize,
-    },
-    /// A trace cannot be read from a simulation.
-    #[error("link {link} follows the trace {file}, which a simulation does not read; write a rate")]
-    Trace {
-        /// The link's number, from 1.
-        link: usize,
-        /// The file it names.
-        file: String,
     },
     /// More links than a session shows.
     #[error("{links} links are given, a simulation takes at most 32")]
@@ -47,20 +47,16 @@ pub fn network(scenario: &Scenario, scheduler: Factory) -> Result<Network, Scena
         let LinkSpec::Emulated(link) = link else {
             return Err(ScenarioError::Veth { link: number });
         };
-        for direction in [&link.down, &link.up] {
-            if let RateSpec::Trace(file) = &direction.rate {
-                let file = file.clone();
-                return Err(ScenarioError::Trace { link: number, file });
-            }
-        }
         links.push(link.clone());
     }
     if links.len() > 32 {
         let links = links.len();
         return Err(ScenarioError::Links { links });
     }
+    let trips = links.iter().map(EmulatedLink::round_trip);
+    let begin = JOINING + JOINING_TRIPS * trips.max().unwrap_or_default();
     let faults = scenario.events.iter().map(|event| Fault {
-        at: event.at,
+        at: begin + event.at,
         link: event.link - 1,
         action: Action::Verb(event.verb.clone()),
     });
@@ -69,16 +65,19 @@ pub fn network(scenario: &Scenario, scheduler: Factory) -> Result<Network, Scena
         class: Class::Steady,
         links,
         faults: faults.collect(),
-        talks: talks(scenario),
+        talks: talks(scenario, begin),
         scheduler,
-        memory: [256 << 20; 2],
-        max_flows: 4_096,
-        rate_based: true,
+        memory: [MEMORY; 2],
+        max_flows: MAX_FLOWS,
+        algorithm: Algorithm::default(),
         ends: false,
+        begin,
+        until: Some(begin + scenario.duration),
+        pings: None,
     })
 }
 
-fn talks(scenario: &Scenario) -> Vec<Talk> {
+fn talks(scenario: &Scenario, begin: Duration) -> Vec<Talk> {
     let mut talks = Vec::new();
     for transfer in &scenario.transfers {
         let writer = match transfer.direction {
@@ -86,14 +85,16 @@ fn talks(scenario: &Scenario) -> Vec<Talk> {
             TransferDirection::Down => SERVER,
         };
         let mut programs = [Program::default(); 2];
-        programs[writer].bytes = transfer.bytes.unwrap_or(UNTIL_THE_END);
-        for _ in 0..transfer.flows {
-            talks.push(Talk {
-                // The links need a moment to be joined.
-                at: transfer.at + Duration::from_millis(100),
+        // Without a size it goes on until the end.
+        programs[writer].bytes = transfer.bytes.unwrap_or(u64::MAX);
+        programs[writer].pace = transfer.rate.map(|rate| (rate.bytes_in(PACE).max(1), PACE));
+        for at in transfer.begins(scenario.duration) {
+            let talk = Talk {
+                at: begin + at,
                 programs,
                 ..Talk::default()
-            });
+            };
+            talks.extend(std::iter::repeat_n(talk, transfer.flows as usize));
         }
     }
     talks

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{num::NonZero, panic, thread};
 
@@ -35,32 +35,43 @@ pub fn sweep_with(
     seeds: Range<u64>,
     play: impl Fn(u64) -> Result<Outcome, Failure> + Sync,
 ) -> Swept {
-    let next = AtomicU64::new(seeds.start);
-    let swept = Mutex::new(Swept::default());
+    let seeds: Vec<u64> = seeds.collect();
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
+    let played = on_all_cores(&seeds, |&seed| play(seed));
+    panic::set_hook(hook);
+    let mut swept = Swept::default();
+    for network in played {
+        match network {
+            Ok(outcome) => swept.outcomes.push(outcome),
+            Err(failure) => swept.failures.push(failure),
+        }
+    }
+    swept
+}
+
+/// What `work` makes of each item, in their order, on as many threads as the machine has cores.
+pub fn on_all_cores<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(items.len()));
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads.min(items.len()) {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else {
                         return;
-                    }
-                    let played = play(seed);
-                    let mut swept = swept.lock().expect("no panic while it is held");
-                    match played {
-                        Ok(outcome) => swept.outcomes.push(outcome),
-                        Err(failure) => swept.failures.push(failure),
-                    }
+                    };
+                    let result = work(item);
+                    done.lock()
+                        .expect("no panic while it is held")
+                        .push((at, result));
                 }
             });
         }
     });
-    panic::set_hook(hook);
-    let mut swept = swept.into_inner().expect("no panic while it was held");
-    swept.outcomes.sort_by_key(|outcome| outcome.seed);
-    swept.failures.sort_by_key(|failure| failure.seed);
-    swept
+    let mut done = done.into_inner().expect("no panic while it was held");
+    done.sort_by_key(|&(at, _)| at);
+    done.into_iter().map(|(_, result)| result).collect()
 }

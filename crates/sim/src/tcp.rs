@@ -4,15 +4,17 @@
 //! After Linux: loss detection by order of sending (RACK, RFC 8985, with a reordering degree of three
 //! segments), a tail loss probe, RTO of RFC 6298 with 200 ms at least and 1 s at most
 //! (`TCP_RTO_MAX_MS`), ETIMEDOUT after fifteen time-outs, delivery rate after
-//! net/ipv4/tcp_rate.c. Payload bytes stay here until the receiver has them in order; packets
-//! carry only numbers.
+//! net/ipv4/tcp_rate.c. Payload bytes stay here, in TLS records, until the receiver has one of them
+//! whole; packets carry only numbers.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use guywire_flow::{SubflowInfo, Time};
 
 mod congestion;
+mod cubic;
 mod receiver;
 
 pub use congestion::{Congestion, Sample};
@@ -24,6 +26,10 @@ pub const MSS: u64 = 1_448;
 pub const SMALL_MSS: u64 = 1_208;
 /// What headers add to a segment's bytes.
 pub const HEADERS: u64 = 52;
+/// What TLS adds to a record: its header, the type within, the tag (RFC 8446, section 5.2).
+const SEAL: u64 = 22;
+/// The most that TLS puts into a record.
+pub const RECORD: usize = 16_384;
 /// RTO is the smoothed round trip and this at least.
 const MIN_RTO: Duration = Duration::from_millis(200);
 /// The longest time-out, back-off included.
@@ -32,6 +38,8 @@ const MAX_RTO: Duration = Duration::from_secs(1);
 const MAX_TIMEOUTS: u32 = 15;
 /// A segment is lost when so many sent after it have arrived.
 const REORDERING: u64 = 3;
+/// So many known segments in a row end the search for what a block tells.
+const KNOWN: u32 = 8;
 
 /// A segment that was sent and is not acknowledged in order.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +66,8 @@ struct Segment {
 /// until it is empty; [`Sender::handle_timeout`] when [`Sender::next_timeout`] has come.
 #[derive(Debug)]
 pub struct Sender {
-    /// Written bytes that the receiver has not taken in order, from `base` on.
-    buffer: VecDeque<u8>,
-    base: u64,
+    /// TLS records that the receiver has not taken, with the number behind their last byte.
+    records: VecDeque<(u64, Bytes)>,
     unacked: u64,
     next: u64,
     end: u64,
@@ -74,6 +81,8 @@ pub struct Sender {
     congestion: Congestion,
     mss: u64,
     pace_at: Time,
+    /// Segments that may still leave at the time at which the last one left.
+    burst: (Time, u64),
     timer_from: Time,
     probed: bool,
     timeouts: u32,
@@ -93,8 +102,7 @@ impl Sender {
     /// An idle direction after a handshake that took this round trip and agreed on this size.
     pub fn new(now: Time, (round_trip, mss): (Duration, u64), congestion: Congestion) -> Sender {
         Sender {
-            buffer: VecDeque::new(),
-            base: 0,
+            records: VecDeque::new(),
             unacked: 0,
             next: 0,
             end: 0,
@@ -107,6 +115,7 @@ impl Sender {
             congestion,
             mss,
             pace_at: now,
+            burst: (now, 0),
             timer_from: now,
             probed: false,
             timeouts: 0,
@@ -154,32 +163,38 @@ impl Sender {
         self.timeouts > MAX_TIMEOUTS
     }
 
-    /// Bytes handed over by the session.
-    pub fn write(&mut self, now: Time, bytes: &[u8]) {
+    /// A TLS record of these bytes.
+    pub fn write(&mut self, now: Time, bytes: Bytes) {
         if self.segments.is_empty() && self.notsent() == 0 {
             self.timer_from = now;
         }
-        self.buffer.extend(bytes);
-        self.end += bytes.len() as u64;
+        self.end += bytes.len() as u64 + SEAL;
+        self.records.push_back((self.end, bytes));
     }
 
-    /// The receiver takes what has arrived in order, up to `upto`.
-    pub fn take(&mut self, upto: u64, into: &mut Vec<u8>) {
-        let count = (upto - self.base) as usize;
-        into.extend(self.buffer.drain(..count));
-        self.base = upto;
+    /// What the next TLS record holds, if all of it is below `upto`: the receiver takes it.
+    pub fn take(&mut self, upto: u64) -> Option<Bytes> {
+        let whole = self.records.front().is_some_and(|(end, _)| *end <= upto);
+        whole
+            .then(|| self.records.pop_front())?
+            .map(|(_, bytes)| bytes)
     }
 
     /// The next segment to put on the link now: its first byte and its length.
     pub fn poll_segment(&mut self, now: Time) -> Option<(u64, u64)> {
-        if self.flying >= self.congestion.window() || now < self.pace_at {
+        let goes_on = self.burst.0 == now && self.burst.1 > 0;
+        if self.flying >= self.congestion.window() || (now < self.pace_at && !goes_on) {
             return None;
         }
         let sent = match self.lost {
             0 => self.send_new(now)?,
             _ => self.send_again(now)?,
         };
-        let gap = self.congestion.pacing_gap(sent.1 + HEADERS, self.srtt);
+        if !goes_on {
+            self.burst = (now, self.congestion.burst(self.srtt));
+        }
+        self.burst.1 -= 1;
+        let gap = self.congestion.pacing_gap(sent.1, self.srtt);
         self.pace_at = self.pace_at.max(now) + gap;
         Some(sent)
     }
@@ -239,29 +254,22 @@ impl Sender {
             .is_some_and(|s| s.seq + s.length <= ack.cumulative)
         {
             if let Some(segment) = self.segments.pop_front() {
-                self.deliver(&segment, &mut newest);
+                self.deliver(now, &segment, &mut newest);
             }
         }
         self.unacked = self.unacked.max(ack.cumulative);
-        for &(from, upto) in ack.blocks.iter().flatten() {
-            let mut at = self.segments.partition_point(|s| s.seq < from);
-            while at < self.segments.len() && self.segments[at].seq < upto {
-                if !self.segments[at].sacked {
-                    let segment = self.segments[at];
-                    self.deliver(&segment, &mut newest);
-                    self.segments[at].sacked = true;
-                    self.segments[at].flying = false;
-                }
-                at += 1;
-            }
+        for &block in ack.blocks.iter().flatten() {
+            self.take_block(now, block, &mut newest);
+        }
+        if self.delivered > before {
+            self.timeouts = 0;
+            self.probed = false;
+            self.timer_from = now;
+            self.delivered_at = now;
         }
         let Some(newest) = newest else {
             return;
         };
-        self.timeouts = 0;
-        self.probed = false;
-        self.timer_from = now;
-        self.delivered_at = now;
         self.first_sent = newest.sent_at;
         if !newest.resent {
             self.take_round_trip(now.since(newest.sent_at));
@@ -270,8 +278,29 @@ impl Sender {
         self.take_sample(now, &newest, self.delivered - before, lost);
     }
 
+    /// Takes a block of what arrived, from its end on: what lies further back is mostly known.
+    fn take_block(&mut self, now: Time, (from, upto): (u64, u64), newest: &mut Option<Delivered>) {
+        let first = self.segments.partition_point(|s| s.seq < from);
+        let end = self.segments.partition_point(|s| s.seq < upto);
+        let mut known = 0;
+        for at in (first..end).rev() {
+            let segment = self.segments[at];
+            if segment.sacked {
+                known += 1;
+                if known > KNOWN {
+                    return;
+                }
+                continue;
+            }
+            known = 0;
+            self.deliver(now, &segment, newest);
+            self.segments[at].sacked = true;
+            self.segments[at].flying = false;
+        }
+    }
+
     /// Counts a segment as delivered, if it was not before.
-    fn deliver(&mut self, segment: &Segment, newest: &mut Option<Delivered>) {
+    fn deliver(&mut self, now: Time, segment: &Segment, newest: &mut Option<Delivered>) {
         if segment.sacked {
             return;
         }
@@ -279,6 +308,10 @@ impl Sender {
         match segment.flying {
             true => self.flying -= 1,
             false => self.lost -= 1,
+        }
+        if segment.resent && now.since(segment.sent_at) < self.min_rtt {
+            // It is the first transmission that arrived (RFC 8985, section 6.2, step 2).
+            return;
         }
         self.newest_delivered = self.newest_delivered.max(segment.order);
         if newest.as_ref().is_none_or(|n| n.order < segment.order) {
@@ -351,6 +384,7 @@ impl Sender {
             delivered: self.delivered,
             prior_delivered: newest.delivered,
             round_trip: (!newest.resent).then(|| now.since(newest.sent_at)),
+            srtt: self.srtt,
             loss_begins: lost,
             recovering: self.recovery_until.is_some(),
         });

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 /// BPF schedulers and their native twins.
-pub const TWINS: [(&str, &str); 7] = [
+pub const TWINS: [(&str, &str); 9] = [
     ("bpf_first", "first"),
     ("bpf_bkup", "backup"),
     ("bpf_rr", "roundrobin"),
@@ -22,10 +22,14 @@ pub const TWINS: [(&str, &str); 7] = [
     ("bpf_burst", "burst"),
     ("bpf_minrtt", "minrtt"),
     ("bpf_weight", "weighted"),
+    ("bpf_blest", "blest"),
+    ("bpf_early", "early"),
 ];
 
 /// So many states are of one flow; then another begins.
 const STATES_OF_A_FLOW: u64 = 200;
+/// So far apart.
+const STEP: Duration = Duration::from_millis(3);
 
 /// Compares a pair of those that are built in; see [`compare_object`].
 ///
@@ -52,7 +56,7 @@ pub fn compare_object(bpf: &Bpf, twin: &str, count: u64, seed: u64) -> Result<()
         for state in 0..STATES_OF_A_FLOW.min(count - flow * STATES_OF_A_FLOW) {
             let subflows = draw_subflows(&mut rng, &rates);
             let view = FlowView {
-                now: Time::from_nanos(state),
+                now: Time::ZERO + STEP * (state as u32 + 1),
                 window_free: *pick(&mut rng, &[0, 1, 1_400, 65_427, 65_428, 1 << 20, 1 << 40]),
                 backlog: 1 << 20,
                 sent,

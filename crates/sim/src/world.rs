@@ -5,12 +5,14 @@
 //! Then the invariants are checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use guywire_flow::{Config, Session, Side, SubflowId, Time};
 use guywire_lab::emulator::{Direction, DirectionConfig};
 use guywire_lab::spec::EmulatedLink;
 
+use crate::counted::Counts;
 use crate::network::{Network, ROUTER, SERVER};
 use crate::oracle::{Ejected, Outcome, Seen, Trouble};
 
@@ -18,10 +20,12 @@ mod checks;
 mod driver;
 mod faults;
 mod links;
+mod metering;
 mod programs;
 
 use driver::Subflow;
 use links::Packet;
+use metering::Metering;
 use programs::TalkState;
 
 /// What the ends are called in texts.
@@ -51,6 +55,8 @@ enum Errand {
     Dialled(usize, Time, bool),
     /// A dial is given up.
     GiveUp(usize),
+    /// Pings leave.
+    Ping,
 }
 
 /// A link with its two directions, by sending end.
@@ -71,6 +77,8 @@ pub(crate) struct World<'a> {
     links: Vec<Link>,
     subflows: BTreeMap<SubflowId, Subflow>,
     next_subflow: u32,
+    /// When the first timer of a subflow comes, as last looked at.
+    timer_at: Time,
     agenda: BTreeSet<(Time, Errand)>,
     talks: Vec<TalkState>,
     /// The talk of a flow.
@@ -81,11 +89,16 @@ pub(crate) struct World<'a> {
     ejected: Vec<Ejected>,
     steps: u64,
     judged_at: Time,
+    /// Where something is measured, nothing is checked: that takes longer than the rest.
+    metering: Option<Metering>,
 }
 
 impl<'a> World<'a> {
     /// The world before anything has happened.
-    pub(crate) fn new(network: &'a Network) -> World<'a> {
+    ///
+    /// # Errors
+    /// A trace cannot be read.
+    pub(crate) fn new(network: &'a Network) -> Result<World<'a>, Trouble> {
         let end = |side, mine: usize| {
             Session::new(Config {
                 side,
@@ -102,6 +115,7 @@ impl<'a> World<'a> {
             links: Vec::new(),
             subflows: BTreeMap::new(),
             next_subflow: 0,
+            timer_at: EPOCH,
             agenda: BTreeSet::new(),
             talks: network.talks.iter().map(|_| TalkState::new()).collect(),
             by_flow: BTreeMap::new(),
@@ -110,12 +124,13 @@ impl<'a> World<'a> {
             ejected: Vec::new(),
             steps: 0,
             judged_at: EPOCH,
+            metering: None,
         };
         for side in [ROUTER, SERVER] {
             world.ends[side].set_peer(network.memory[1 - side], network.max_flows);
         }
         for (path, spec) in network.links.iter().enumerate() {
-            let link = Link::new(spec, network.seed ^ (path as u64 + 1) << 32);
+            let link = Link::new(spec, network.seed ^ (path as u64 + 1) << 32)?;
             world.links.push(link);
             world.ends[ROUTER].add_path(EPOCH, path as u8, Default::default());
         }
@@ -127,7 +142,41 @@ impl<'a> World<'a> {
         for (index, talk) in network.talks.iter().enumerate() {
             world.agenda.insert((EPOCH + talk.at, Errand::Begin(index)));
         }
-        world
+        if network.pings.is_some() {
+            let begin = EPOCH + network.begin;
+            world.agenda.insert((begin, Errand::Ping));
+        }
+        Ok(world)
+    }
+
+    /// From now on what happens is measured, and not checked.
+    pub(crate) fn meter(&mut self, counts: Arc<Counts>) {
+        let (talks, links) = (self.talks.len(), self.links.len());
+        self.metering = Some(Metering::new(counts, talks, links));
+    }
+
+    /// Plays it until everything is complete, or its time is over.
+    pub(crate) fn play_through(&mut self) -> Result<(), Trouble> {
+        let end = self.deadline();
+        self.settle()?;
+        while !self.is_over() {
+            match self.next_time() {
+                Some(next) if next <= end => self.now = self.now.max(next),
+                _ => {
+                    self.now = end.min(self.now + MAX_TIME);
+                    break;
+                }
+            }
+            self.steps += 1;
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// When it is over in any case.
+    fn deadline(&self) -> Time {
+        let until = self.network.until;
+        until.map_or(Time::from_nanos(u64::MAX), |until| EPOCH + until)
     }
 
     /// Plays it to its end.
@@ -154,6 +203,9 @@ impl<'a> World<'a> {
                 let state = self.state();
                 return Err(Trouble::Stuck { state });
             };
+            if next > self.deadline() {
+                return Ok(());
+            }
             self.now = self.now.max(next);
             self.steps += 1;
             if self.steps > MAX_STEPS || self.elapsed() > MAX_TIME {
@@ -185,17 +237,16 @@ impl<'a> World<'a> {
         }
     }
 
-    fn next_time(&self) -> Option<Time> {
+    fn next_time(&mut self) -> Option<Time> {
+        let never = Time::from_nanos(u64::MAX);
+        let subflows = self.subflows.values_mut().map(Subflow::next_time);
+        self.timer_at = subflows.min().unwrap_or(never);
         let errand = self.agenda.first().map(|&(at, _)| at);
         let sessions = self.ends.iter().filter_map(Session::next_deadline);
         let links = self.links.iter().flat_map(Link::next_times);
-        let subflows = self.subflows.values().filter_map(Subflow::next_time);
-        errand
-            .into_iter()
-            .chain(sessions)
-            .chain(links)
-            .chain(subflows)
-            .min()
+        let others = errand.into_iter().chain(sessions).chain(links);
+        let next = others.fold(self.timer_at, Time::min);
+        (next < never).then_some(next)
     }
 
     fn step(&mut self) -> Result<(), Trouble> {
@@ -207,7 +258,9 @@ impl<'a> World<'a> {
             self.run_errand(errand)?;
         }
         self.deliver_packets()?;
-        self.run_subflows()?;
+        if self.timer_at <= self.now {
+            self.run_subflows();
+        }
         for side in [ROUTER, SERVER] {
             let now = self.now;
             if self.ends[side].next_deadline().is_some_and(|at| at <= now) {
@@ -219,7 +272,7 @@ impl<'a> World<'a> {
 
     fn run_errand(&mut self, errand: Errand) -> Result<(), Trouble> {
         match errand {
-            Errand::Fault(index) => self.happen(index),
+            Errand::Fault(index) => self.happen(index)?,
             Errand::Begin(talk) => self.begin(talk)?,
             Errand::Accept(talk) => self.accept(talk),
             Errand::Wake(side, talk) => {
@@ -230,6 +283,7 @@ impl<'a> World<'a> {
                 self.seen.failed_dials += 1;
                 self.ends[ROUTER].dial_failed(self.now, path as u8);
             }
+            Errand::Ping => self.ping(),
         }
         Ok(())
     }
@@ -256,10 +310,10 @@ impl<'a> World<'a> {
 }
 
 impl Link {
-    fn new(spec: &EmulatedLink, seed: u64) -> Link {
-        let (down, up) = DirectionConfig::resolve_link(spec).expect("no trace to read");
+    fn new(spec: &EmulatedLink, seed: u64) -> Result<Link, Trouble> {
+        let (down, up) = DirectionConfig::resolve_link(spec)?;
         let begin = links::lab(EPOCH);
-        Link {
+        Ok(Link {
             spec: spec.clone(),
             directions: [
                 Direction::new(up, seed, begin),
@@ -268,6 +322,6 @@ impl Link {
             works_since: Some(EPOCH),
             gone: false,
             black_hole: false,
-        }
+        })
     }
 }

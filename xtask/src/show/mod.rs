@@ -10,6 +10,7 @@ mod goodput;
 mod machine;
 mod report;
 mod sample;
+mod simulated;
 
 use std::path::PathBuf;
 use std::str::FromStr;

@@ -151,6 +151,7 @@ pub static STRUCTS: &[Struct] = &[
             field("write_seq", Type::U32, 64),
             field("snd_nxt", Type::U32, 68),
             field("srtt_us", Type::U32, 72),
+            field("mss_cache", Type::U32, 76),
         ],
     },
     Struct {

@@ -308,6 +308,11 @@ pub static SOCK: &[Field<OfSubflow>] = &[
                 .min(u64::from(u32::MAX))
         },
     ),
+    row(
+        (0, "tcp_sock", "mss_cache"),
+        ("tcpi_snd_mss", "bytes", Age::Snapshot),
+        |subflow, _| u64::from(subflow.mss),
+    ),
 ];
 
 /// What is not filled anew: structure, member, who writes it.

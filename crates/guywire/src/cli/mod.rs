@@ -8,6 +8,7 @@ mod places;
 mod router;
 mod sched;
 mod server;
+mod sim;
 mod status;
 mod worker;
 
@@ -42,6 +43,8 @@ enum Command {
     /// Packet schedulers.
     #[command(subcommand)]
     Sched(sched::SchedCommand),
+    /// What schedulers would do: transfers over simulated links, as a table, JSON or a plot.
+    Sim(sim::Sim),
     /// A whole Guywire on this machine: client, router, emulated links, server, Internet.
     Lab(lab::LabCommand),
     /// The data worker; a supervisor starts it.
@@ -57,6 +60,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Router(command) => command.run(),
         Command::Server(command) => command.run(),
         Command::Sched(command) => command.run(),
+        Command::Sim(command) => command.run(),
         Command::Lab(command) => command.run(),
         Command::Worker => worker::run(),
     };

@@ -15,6 +15,8 @@ direction = "up"
 at = "1.5s"
 bytes = 1000000
 flows = 3
+rate = "5mbit"
+every = "12s"
 
 [[events]]
 at = "20s"
@@ -45,13 +47,24 @@ fn reads_links_events_and_transfers() {
         at: Duration::from_millis(1_500),
         bytes: Some(1_000_000),
         flows: 3,
+        rate: Some(read_rate("5mbit").expect("a rate")),
+        every: Some(Duration::from_secs(12)),
     };
     assert_eq!(scenario.transfers[1], upload);
+    let begins: Vec<f64> = upload
+        .begins(scenario.duration)
+        .map(|at| at.as_secs_f64())
+        .collect();
+    assert_eq!(begins, [1.5, 13.5, 25.5]);
+    assert_eq!(scenario.transfers[0].begins(scenario.duration).count(), 1);
 }
 
 #[test]
 fn errors_say_what_and_where() {
-    let table: [(&str, &str, &[&str]); 9] = [
+    let table: [(&str, &str, &[&str]); 12] = [
+        ("\"12s\"", "\"0s\"", &["a transfer's `every`", "0ns"]),
+        ("\"12s\"", "\"1ms\"", &["transfer 2", "30003 flows"]),
+        ("\"5mbit\"", "\"5\"", &["`5` is not a rate"]),
         (
             "duration",
             "durations",

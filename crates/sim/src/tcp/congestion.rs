@@ -1,17 +1,18 @@
-//! Congestion control: a simple one (slow start, additive increase, one cut a round trip, after RFC
-//! 5681 with CUBIC's factor) and a good one (bottleneck rate and round trip, after BBR version 1,
-//! net/ipv4/tcp_bbr.c).
+//! Congestion control: CUBIC, and a model of the bottleneck's rate and round trip after BBR version 1
+//! (net/ipv4/tcp_bbr.c).
 
 use std::time::Duration;
 
 use guywire_flow::Time;
 
 use super::MSS;
+use super::cubic::Cubic;
+use crate::network::Algorithm;
 
 /// The window a connection begins with, in segments (RFC 6928).
-const INITIAL: u64 = 10;
-/// What CUBIC keeps of its window at a loss.
-const KEPT: f64 = 0.7;
+pub(super) const INITIAL: u64 = 10;
+/// Pacing stays this much below the bottleneck's rate, so that queues drain (`bbr_pacing_margin_percent`).
+const MARGIN: f64 = 0.99;
 const STARTUP_GAIN: f64 = 2.89;
 /// Gains of one cycle, each for one smallest round trip.
 const CYCLE: [f64; 8] = [1.25, 0.75, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
@@ -42,6 +43,8 @@ pub struct Sample {
     pub prior_delivered: u64,
     /// A round trip, if it can be told.
     pub round_trip: Option<Duration>,
+    /// The smoothed round trip.
+    pub srtt: Duration,
     /// A loss was seen, the first of its episode.
     pub loss_begins: bool,
     /// An episode of loss goes on.
@@ -51,40 +54,50 @@ pub struct Sample {
 /// How much may be in flight, and how fast it leaves.
 #[derive(Debug)]
 pub enum Congestion {
-    /// A window only.
-    Window(Window),
-    /// Rate and round trip.
-    Rate(Box<RateModel>),
+    /// A window that grows until something is lost.
+    Cubic(Cubic),
+    /// A model of the bottleneck.
+    Bbr(Box<RateModel>),
 }
 
-impl Congestion {
-    /// A window that grows until something is lost.
-    pub fn window_based() -> Congestion {
-        Congestion::Window(Window {
-            window: INITIAL as f64,
-            threshold: f64::INFINITY,
-        })
-    }
+/// How long a burst may take to leave where packets are paced: 1 ms, and two segments at least
+/// (`sk_pacing_shift` of 10, `tcp_min_tso_segs`).
+const BURST: Duration = Duration::from_millis(1);
 
-    /// A model of the bottleneck.
-    pub fn rate_based(now: Time, round_trip: Duration) -> Congestion {
-        Congestion::Rate(Box::new(RateModel::new(now, round_trip)))
+impl Congestion {
+    /// One that knows a handshake's round trip and nothing else.
+    pub fn new(algorithm: Algorithm, now: Time, round_trip: Duration) -> Congestion {
+        match algorithm {
+            Algorithm::Cubic => Congestion::Cubic(Cubic::new()),
+            Algorithm::Bbr => Congestion::Bbr(Box::new(RateModel::new(now, round_trip))),
+        }
     }
 
     /// Segments that may be in flight, at least 1.
     pub fn window(&self) -> u64 {
         match self {
-            Congestion::Window(model) => (model.window as u64).max(1),
-            Congestion::Rate(model) => model.window,
+            Congestion::Cubic(cubic) => cubic.window(),
+            Congestion::Bbr(model) => model.window,
         }
     }
 
     /// The time between a packet of `bytes` and the next.
     pub fn pacing_gap(&self, bytes: u64, srtt: Duration) -> Duration {
         match self {
-            Congestion::Window(_) => Duration::ZERO,
-            Congestion::Rate(model) => {
+            Congestion::Cubic(_) => Duration::ZERO,
+            Congestion::Bbr(model) => {
                 Duration::from_secs_f64(bytes as f64 / model.pacing_rate(srtt))
+            }
+        }
+    }
+
+    /// Segments that leave at once where packets are paced.
+    pub fn burst(&self, srtt: Duration) -> u64 {
+        match self {
+            Congestion::Cubic(_) => u64::MAX,
+            Congestion::Bbr(model) => {
+                let bytes = model.pacing_rate(srtt) * BURST.as_secs_f64();
+                (bytes as u64 / MSS).max(2)
             }
         }
     }
@@ -92,41 +105,16 @@ impl Congestion {
     /// Takes an acknowledgement.
     pub fn handle_ack(&mut self, sample: &Sample) {
         match self {
-            Congestion::Window(model) => model.handle_ack(sample),
-            Congestion::Rate(model) => model.handle_ack(sample),
+            Congestion::Cubic(cubic) => cubic.handle_ack(sample),
+            Congestion::Bbr(model) => model.handle_ack(sample),
         }
     }
 
     /// Nothing was acknowledged for too long.
     pub fn handle_timeout(&mut self) {
         match self {
-            Congestion::Window(model) => {
-                model.threshold = (model.window * KEPT).max(2.0).min(model.threshold);
-                model.window = 1.0;
-            }
-            Congestion::Rate(model) => model.window = 1,
-        }
-    }
-}
-
-/// See [`Congestion::window_based`].
-#[derive(Debug)]
-pub struct Window {
-    window: f64,
-    threshold: f64,
-}
-
-impl Window {
-    fn handle_ack(&mut self, sample: &Sample) {
-        if sample.loss_begins {
-            self.window = (self.window * KEPT).max(2.0);
-            self.threshold = self.window;
-        } else if ((sample.flying + sample.acked) as f64) < self.window / 2.0 {
-            // What was not used proves nothing.
-        } else if self.window < self.threshold {
-            self.window += sample.acked as f64;
-        } else if !sample.recovering {
-            self.window += sample.acked as f64 / self.window;
+            Congestion::Cubic(cubic) => cubic.handle_timeout(),
+            Congestion::Bbr(model) => model.window = 1,
         }
     }
 }
@@ -138,14 +126,18 @@ enum Phase {
     Cruise,
 }
 
-/// See [`Congestion::rate_based`].
+/// See [`Congestion::Bbr`].
 #[derive(Debug)]
 pub struct RateModel {
     window: u64,
+    /// What it was before the queue was emptied.
+    window_before: u64,
     phase: Phase,
     /// Highest rate of each of the last round trips, in bytes a second.
     rates: [u64; ROUNDS],
     round: usize,
+    /// No sample of this round trip was taken yet: the oldest one is not forgotten before.
+    fresh: bool,
     round_ends: u64,
     full_rate: u64,
     full_rounds: u32,
@@ -161,9 +153,11 @@ impl RateModel {
     fn new(now: Time, round_trip: Duration) -> RateModel {
         RateModel {
             window: INITIAL,
+            window_before: INITIAL,
             phase: Phase::Startup,
             rates: [0; ROUNDS],
             round: 0,
+            fresh: false,
             round_ends: 0,
             full_rate: 0,
             full_rounds: 0,
@@ -193,7 +187,7 @@ impl RateModel {
             0 => (INITIAL * MSS) as f64 / srtt.as_secs_f64().max(1e-3),
             rate => rate as f64,
         };
-        (rate * self.gain()).max(1_000.0)
+        (rate * self.gain() * MARGIN).max(1_000.0)
     }
 
     fn handle_ack(&mut self, sample: &Sample) {
@@ -206,13 +200,17 @@ impl RateModel {
         }
         if sample.prior_delivered >= self.round_ends {
             self.round_ends = sample.delivered;
-            self.round = (self.round + 1) % ROUNDS;
-            self.rates[self.round] = 0;
+            self.fresh = true;
             self.judge_startup(sample.limited);
         }
+        let limited = sample.limited || self.probing_until.is_some();
         if let Some(rate) = sample.rate
-            && (!sample.limited || rate > self.bottleneck())
+            && (!limited || rate > self.bottleneck())
         {
+            if std::mem::take(&mut self.fresh) {
+                self.round = (self.round + 1) % ROUNDS;
+                self.rates[self.round] = 0;
+            }
             self.rates[self.round] = self.rates[self.round].max(rate);
         }
         self.walk(sample);
@@ -251,8 +249,12 @@ impl RateModel {
         }
         let old = sample.now.since(self.min_rtt_at) > ROUND_TRIP_AGE;
         match self.probing_until {
-            None if old => self.probing_until = Some(sample.now + PROBE_TIME.max(self.min_rtt)),
+            None if old => {
+                self.window_before = self.window;
+                self.probing_until = Some(sample.now + PROBE_TIME.max(self.min_rtt));
+            }
             Some(until) if sample.now >= until => {
+                self.window = self.window_before;
                 self.probing_until = None;
                 self.min_rtt_at = sample.now;
             }

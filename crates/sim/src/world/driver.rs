@@ -1,16 +1,17 @@
 //! What the driver of a subflow does at each end, as `guywire-transport` does it: hands records to
 //! the kernel, reads its figures, passes on what arrives; and the kernel's part around TCP.
 
+use std::io::IoSlice;
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use guywire_flow::{Event, Outgoing, SubflowId, Time, record};
 
 use super::links::Packet;
 use super::{ENDS, Errand, World};
 use crate::network::{ROUTER, SERVER};
 use crate::oracle::{Ejected, Trouble};
-use crate::tcp::{Acknowledgement, Congestion, MSS, Receiver, SMALL_MSS, Sender};
+use crate::tcp::{Acknowledgement, Congestion, MSS, RECORD, Receiver, SMALL_MSS, Sender};
 
 /// The kernel's figures are not read more often than this, and while data is in flight not less often
 /// than an eighth of the round trip or [`INFO_AGE`].
@@ -30,6 +31,8 @@ const HELLO: usize = 100;
 pub(super) struct Subflow {
     pub(super) path: usize,
     pub(super) ends: [End; 2],
+    /// When a timer of it comes next, if that is known.
+    next: Option<Time>,
 }
 
 /// One end of a connection.
@@ -40,7 +43,8 @@ pub(super) struct End {
     joined: bool,
     sender: Sender,
     receiver: Receiver,
-    inbox: Vec<u8>,
+    /// The beginning of a record.
+    partial: Vec<u8>,
     /// When a packet arrived last.
     heard_at: Time,
     /// When the figures are wanted, while data is in flight.
@@ -51,17 +55,19 @@ pub(super) struct End {
 }
 
 impl Subflow {
-    pub(super) fn next_time(&self) -> Option<Time> {
+    /// When a timer of it comes.
+    pub(super) fn next_time(&mut self) -> Time {
         let of_end = |end: &End| {
-            let timer = end.sender.next_timeout();
+            let timers = [end.sender.next_timeout(), end.info_at, end.receiver.due()];
             let silence = end.heard_at + KEEP_ALIVE;
-            timer.into_iter().chain(end.info_at).chain([silence]).min()
+            timers.into_iter().flatten().fold(silence, Time::min)
         };
-        self.ends
-            .iter()
-            .filter(|end| end.open)
-            .filter_map(of_end)
-            .min()
+        let ends = &self.ends;
+        *self.next.get_or_insert_with(|| {
+            let open = ends.iter().filter(|end| end.open);
+            let times = open.map(of_end);
+            times.min().unwrap_or(Time::from_nanos(u64::MAX))
+        })
     }
 }
 
@@ -89,7 +95,9 @@ impl World<'_> {
     }
 
     fn end(&mut self, side: usize, id: SubflowId) -> Option<&mut End> {
-        let end = &mut self.subflows.get_mut(&id)?.ends[side];
+        let subflow = self.subflows.get_mut(&id)?;
+        subflow.next = None;
+        let end = &mut subflow.ends[side];
         end.open.then_some(end)
     }
 
@@ -121,21 +129,14 @@ impl World<'_> {
         );
         let id = SubflowId(self.next_subflow);
         self.next_subflow += 1;
-        let rate_based = self.network.rate_based;
+        let algorithm = self.network.algorithm;
         let mss = if small { SMALL_MSS } else { MSS };
         let end = || End {
             open: true,
             joined: false,
-            sender: Sender::new(
-                now,
-                (trip, mss),
-                match rate_based {
-                    true => Congestion::rate_based(now, trip),
-                    false => Congestion::window_based(),
-                },
-            ),
+            sender: Sender::new(now, (trip, mss), Congestion::new(algorithm, now, trip)),
             receiver: Receiver::default(),
-            inbox: Vec::new(),
+            partial: Vec::new(),
             heard_at: now,
             info_at: None,
             info_was: now,
@@ -143,9 +144,12 @@ impl World<'_> {
         };
         let mut ends = [end(), end()];
         ends[ROUTER].joined = true;
-        ends[ROUTER].sender.write(now, &[0; HELLO]);
+        ends[ROUTER]
+            .sender
+            .write(now, Bytes::from_static(&[0; HELLO]));
         let info = ends[ROUTER].sender.info();
-        self.subflows.insert(id, Subflow { path, ends });
+        let next = None;
+        self.subflows.insert(id, Subflow { path, ends, next });
         self.ends[ROUTER].subflow_joined(now, id, path as u8, info);
         self.push(ROUTER, id);
     }
@@ -184,14 +188,14 @@ impl World<'_> {
                 break;
             }
         }
-        let out = outgoing.copy_to_bytes(outgoing.remaining());
         let busy = self.ends[side].is_busy(id);
         let bound = self.ends[side].room_wanted(id);
         let Some(end) = self.end(side, id) else {
             return;
         };
-        if !out.is_empty() {
-            end.sender.write(now, &out);
+        while outgoing.has_remaining() {
+            let length = sealed(&outgoing);
+            end.sender.write(now, outgoing.copy_to_bytes(length));
         }
         let age = (end.sender.info().srtt / 8).clamp(INFO_SPACING, INFO_AGE);
         end.info_at = busy.then(|| end.info_was.max(now) + age);
@@ -226,16 +230,16 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn run_subflows(&mut self) -> Result<(), Trouble> {
+    /// Runs the timers of subflows that have come.
+    pub(super) fn run_subflows(&mut self) {
         let now = self.now;
-        let is_due = |subflow: &Subflow| subflow.next_time().is_some_and(|at| at <= now);
-        let due = self.subflows.iter().filter(|(_, subflow)| is_due(subflow));
-        for id in due.map(|(&id, _)| id).collect::<Vec<_>>() {
+        let due = self.subflows.iter_mut();
+        let due = due.filter_map(|(&id, subflow)| (subflow.next_time() <= now).then_some(id));
+        for id in due.collect::<Vec<_>>() {
             for side in [ROUTER, SERVER] {
                 self.run_timers(side, id);
             }
         }
-        Ok(())
     }
 
     fn run_timers(&mut self, side: usize, id: SubflowId) {
@@ -249,6 +253,14 @@ impl World<'_> {
             if !self.links[subflow.path].works() || !subflow.ends[1 - side].open {
                 return self.break_end(side, id);
             }
+        }
+        let Some(end) = self.end(side, id) else {
+            return;
+        };
+        if end.receiver.due().is_some_and(|at| at <= now) {
+            let ack = end.receiver.acknowledge();
+            let path = self.subflows[&id].path;
+            self.offer(side, path, Packet::Ack(id, ack));
         }
         let Some(end) = self.end(side, id) else {
             return;
@@ -288,61 +300,61 @@ impl World<'_> {
         seq: u64,
         length: u64,
     ) -> Result<(), Trouble> {
-        let Some(subflow) = self.subflows.get_mut(&id) else {
+        let now = self.now;
+        let Some(end) = self.end(at, id) else {
             return Ok(());
         };
-        let path = subflow.path;
-        let [router, server] = &mut subflow.ends;
-        let (here, there) = if at == ROUTER {
-            (router, server)
-        } else {
-            (server, router)
-        };
-        here.heard_at = self.now;
-        let before = here.receiver.cumulative();
-        let ack = here.receiver.handle_segment(seq, length);
-        if ack.cumulative > before {
-            there.sender.take(ack.cumulative, &mut here.inbox);
+        end.heard_at = now;
+        let ack = end.receiver.handle_segment(now, seq, length);
+        let arrived = end.receiver.cumulative();
+        if let Some(ack) = ack {
+            let path = self.subflows[&id].path;
+            self.offer(at, path, Packet::Ack(id, ack));
         }
-        self.offer(at, path, Packet::Ack(id, ack));
-        if ack.cumulative > before {
-            self.read_inbox(at, id)?;
+        // What was sent lies at the sender until it has arrived, whatever became of that end.
+        while let Some(bytes) = self
+            .subflows
+            .get_mut(&id)
+            .and_then(|subflow| subflow.ends[1 - at].sender.take(arrived))
+        {
+            self.read_bytes(at, id, &bytes)?;
         }
         Ok(())
     }
 
-    fn read_inbox(&mut self, at: usize, id: SubflowId) -> Result<(), Trouble> {
+    /// What a TLS record held has arrived.
+    fn read_bytes(&mut self, at: usize, id: SubflowId, bytes: &[u8]) -> Result<(), Trouble> {
         let now = self.now;
         let Some(end) = self.end(at, id) else {
             return Ok(());
         };
         if !end.joined {
-            if end.inbox.len() < HELLO {
-                return Ok(());
-            }
-            end.inbox.drain(..HELLO);
+            // The first one is the router's HELLO.
             end.joined = true;
             let info = end.sender.info();
             let path = self.subflows[&id].path as u8;
             self.ends[SERVER].subflow_joined(now, id, path, info);
-        }
-        let Some(end) = self.end(at, id) else {
             return Ok(());
-        };
-        let inbox = std::mem::take(&mut end.inbox);
+        }
+        let mut partial = std::mem::take(&mut end.partial);
+        let begun = !partial.is_empty();
+        if begun {
+            partial.extend_from_slice(bytes);
+        }
+        let mut rest = if begun { &partial[..] } else { bytes };
         let refused = |reason: String| Trouble::Refused {
             end: ENDS[at],
             reason,
         };
-        self.ends[at].handle_bytes(now, id, inbox.len());
-        let mut rest = &inbox[..];
+        self.ends[at].handle_bytes(now, id, bytes.len());
         while let Some(record) = record::take(&mut rest).map_err(|e| refused(e.to_string()))? {
+            self.note_record(at, &record);
             let handled = self.ends[at].handle_record(now, id, record);
             handled.map_err(|reason| refused(reason.to_string()))?;
         }
         let rest = rest.to_vec();
         if let Some(end) = self.end(at, id) {
-            end.inbox = rest;
+            end.partial = rest;
         }
         Ok(())
     }
@@ -379,4 +391,12 @@ impl World<'_> {
         let on = self.subflows.iter().filter(|(_, s)| s.path == path);
         on.map(|(&id, _)| id).collect()
     }
+}
+
+/// How much of it goes into the next TLS record: signals by themselves, else what there is.
+fn sealed(outgoing: &Outgoing) -> usize {
+    let mut slices = [IoSlice::new(&[]); 16];
+    let count = outgoing.chunks_vectored(&mut slices);
+    let length: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+    length.min(RECORD)
 }

@@ -7,17 +7,22 @@ use guywire_lab::spec::{LinkState, Settings, Verb};
 use super::World;
 use super::links::lab;
 use crate::network::{Action, ROUTER, SERVER};
+use crate::oracle::Trouble;
 
 impl World<'_> {
     /// A fault happens.
-    pub(super) fn happen(&mut self, index: usize) {
+    ///
+    /// # Errors
+    /// It names a trace that cannot be read.
+    pub(super) fn happen(&mut self, index: usize) -> Result<(), Trouble> {
         let fault = &self.network.faults[index];
         match &fault.action {
             Action::Verb(Verb::State(state)) => self.set_state(fault.link, *state),
-            Action::Verb(Verb::Set(settings)) => self.change(fault.link, settings),
+            Action::Verb(Verb::Set(settings)) => self.change(fault.link, settings)?,
             Action::Reset => self.reset_connections(fault.link),
             Action::BlackHole => self.links[fault.link].black_hole = true,
         }
+        Ok(())
     }
 
     fn set_state(&mut self, path: usize, state: LinkState) {
@@ -50,14 +55,15 @@ impl World<'_> {
         }
     }
 
-    fn change(&mut self, path: usize, settings: &Settings) {
+    fn change(&mut self, path: usize, settings: &Settings) -> Result<(), Trouble> {
         self.seen.changes += 1;
         let link = &mut self.links[path];
         settings.apply(&mut link.spec);
-        let (down, up) = DirectionConfig::resolve_link(&link.spec).expect("no trace to read");
+        let (down, up) = DirectionConfig::resolve_link(&link.spec)?;
         let now = lab(self.now);
         link.directions[ROUTER].reconfigure(now, up);
         link.directions[SERVER].reconfigure(now, down);
+        Ok(())
     }
 
     fn reset_connections(&mut self, path: usize) {

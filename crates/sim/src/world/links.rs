@@ -20,6 +20,8 @@ pub(super) enum Packet {
     Ack(SubflowId, Acknowledgement),
     /// The connection is reset.
     Reset(SubflowId),
+    /// What crosses the link past the sessions and returns; when it began.
+    Ping(Time),
 }
 
 /// The emulator's reading of a time.
@@ -52,7 +54,7 @@ impl World<'_> {
     pub(super) fn offer(&mut self, from: usize, path: usize, packet: Packet) {
         let payload = match packet {
             Packet::Segment(_, _, length) => length,
-            Packet::Ack(..) | Packet::Reset(_) => 0,
+            Packet::Ack(..) | Packet::Reset(_) | Packet::Ping(_) => 0,
         };
         let size = (payload + HEADERS) as u32;
         if self.links[path].black_hole && u64::from(size) > LARGE {
@@ -84,7 +86,13 @@ impl World<'_> {
 
     /// A packet arrives at an end.
     fn arrive(&mut self, at: usize, path: usize, packet: Packet) -> Result<(), Trouble> {
-        let (Packet::Segment(id, ..) | Packet::Ack(id, _) | Packet::Reset(id)) = packet;
+        let id = match packet {
+            Packet::Segment(id, ..) | Packet::Ack(id, _) | Packet::Reset(id) => id,
+            Packet::Ping(sent) => {
+                self.take_ping(at, path, sent);
+                return Ok(());
+            }
+        };
         let open = self.subflows.get(&id).is_some_and(|s| s.ends[at].open);
         if !open {
             if !matches!(packet, Packet::Reset(_)) {
@@ -103,6 +111,7 @@ impl World<'_> {
                 self.break_end(at, id);
                 Ok(())
             }
+            Packet::Ping(_) => Ok(()),
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::oracle::Trouble;
 
 /// So much is read or written at once.
 const PIECE: usize = 65_536;
+/// What is written where nobody looks at it.
+static ZEROES: [u8; PIECE] = [0; PIECE];
 /// Directions whose ends lie further apart than this were half closed.
 const HALF_CLOSED: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -26,7 +28,7 @@ pub(super) struct TalkState {
 pub(super) struct SideState {
     open: bool,
     written: u64,
-    read: u64,
+    pub(super) read: u64,
     finished: bool,
     read_end: Option<Time>,
     pub(super) over: Option<Over>,
@@ -71,6 +73,17 @@ fn content(talk: usize, side: usize, at: u64) -> u8 {
         >> 11) as u8
 }
 
+/// Whether bytes that were read, from number `from` on, are those that were written.
+fn check_content(talk: usize, side: usize, from: u64, bytes: &[u8]) -> Result<(), Trouble> {
+    let wrong = (from..)
+        .zip(bytes)
+        .find(|&(at, &byte)| byte != content(talk, 1 - side, at));
+    match wrong {
+        Some((at, _)) => Err(Trouble::Content { talk, at }),
+        None => Ok(()),
+    }
+}
+
 impl World<'_> {
     /// The client of a talk connects.
     pub(super) fn begin(&mut self, talk: usize) -> Result<(), Trouble> {
@@ -89,6 +102,9 @@ impl World<'_> {
         state.flow = Some(flow);
         (state.began, state.moved) = (now, now);
         state.sides[ROUTER].open = true;
+        if let Some(metering) = &mut self.metering {
+            metering.begin(now, talk);
+        }
         self.by_flow.insert(flow, talk);
         self.wake_later(ROUTER, talk);
         Ok(())
@@ -303,11 +319,14 @@ impl World<'_> {
             return false;
         }
         let from = state.written;
-        let bytes: Vec<u8> = (from..from + count)
-            .map(|at| content(talk, side, at))
-            .collect();
         state.written += count;
-        self.ends[side].write(now, flow, Bytes::from(bytes)).is_ok()
+        let bytes = match ZEROES.get(..count as usize) {
+            Some(zeroes) if self.metering.is_some() => Bytes::from_static(zeroes),
+            _ => (from..from + count)
+                .map(|at| content(talk, side, at))
+                .collect(),
+        };
+        self.ends[side].write(now, flow, bytes).is_ok()
     }
 
     /// Reads one piece; returns whether there was any, or the end.
@@ -330,10 +349,9 @@ impl World<'_> {
         }
         match self.ends[side].read(now, flow, PIECE) {
             Ok(Read::Bytes(bytes)) => {
-                for (at, &byte) in (state.read..).zip(bytes.iter()) {
-                    if byte != content(talk, 1 - side, at) {
-                        return Err(Trouble::Content { talk, at });
-                    }
+                match &mut self.metering {
+                    Some(metering) => metering.read(now, (talk, side), bytes.len() as u64),
+                    None => check_content(talk, side, state.read, &bytes)?,
                 }
                 state.read += bytes.len() as u64;
                 self.seen.bytes += bytes.len() as u64;
@@ -342,6 +360,9 @@ impl World<'_> {
             }
             Ok(Read::End) => {
                 state.read_end = Some(now);
+                if let Some(metering) = &mut self.metering {
+                    metering.read_end(talk, side);
+                }
                 let (read, written) = (state.read, self.talks[talk].sides[1 - side].written);
                 match read == written && self.talks[talk].sides[1 - side].finished {
                     true => Ok(true),

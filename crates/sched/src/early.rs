@@ -1,0 +1,232 @@
+//! `early`: the quickest link, passed over before its queue overflows.
+//!
+//! **Overview.** Floyd and Jacobson's "Random Early Detection Gateways for Congestion Avoidance" (IEEE/ACM
+//! Transactions on Networking, 1993), applied to links: the queue of a link, its round trip above the least that was
+//! seen, is averaged; above a lower threshold the link is passed over now and then, evenly spread and more often the
+//! longer the queue is, above an upper one always. The quickest of those that are left gets the chunk; without any, it
+//! waits.
+//! **Typical use.** Links with long queues that others share: calls and games stay quick beside a transfer.
+//! **When it hurts.** Links whose round trip wanders by itself: that looks like a queue, and they are
+//! used less than they could be. Where others fill the queue, they win.
+//! **Production ready?** It is safe; where BBR keeps queues short itself there is little to gain.
+//!
+//! Deviations: queues are counted in time, and averaged by decisions, not by packets. A link whose round trip is below
+//! the lower threshold now, or that has nothing on its way, is not passed over, whatever the average says: else it
+//! would stand idle until that has followed. Nothing waits longer than [`PATIENCE`].
+
+use crate::{FlowView, Marks, Scheduler, SubflowView};
+
+/// Thresholds of the average queue, in microseconds; the upper one is three times the lower: at least twice, says the
+/// paper. 10 ms is what a session itself queues.
+const LOWER: u32 = 10_000;
+const UPPER: u32 = 3 * LOWER;
+/// One decision moves the average by 2^-9: the paper's weight of 0.002.
+const WEIGHT: u32 = 9;
+/// The probability at the upper threshold, of 65,536: the paper's 1/50.
+const CERTAIN: u64 = 65_536;
+const MOST: u64 = CERTAIN / 50;
+/// After so many nanoseconds without a link the quickest that has room is taken.
+pub const PATIENCE: u64 = 100_000_000;
+/// Links that are remembered, by number: as many as there may be.
+const LINKS: usize = 32;
+/// Where the random numbers of a flow begin.
+const SEED: u32 = 0x9e37_79b9;
+
+/// The scheduler.
+pub struct Early {
+    links: [Link; LINKS],
+    random: u32,
+    /// Since when there was no link, in nanoseconds of the session's clock; 0 if there was one.
+    waits_since: u64,
+}
+
+/// What is remembered of a link.
+#[derive(Clone, Copy, Default)]
+struct Link {
+    /// The least round trip, in microseconds; 0 before the first.
+    least: u32,
+    /// The average queue in microseconds, times 2^[`WEIGHT`].
+    average: u64,
+    /// Decisions since it was passed over.
+    since: u32,
+}
+
+impl Default for Early {
+    fn default() -> Early {
+        Early {
+            links: [Link::default(); LINKS],
+            random: SEED,
+            waits_since: 0,
+        }
+    }
+}
+
+impl Early {
+    /// Whether the link is passed over this time.
+    fn passes_over(&mut self, subflow: &SubflowView) -> bool {
+        let micros = u32::try_from(subflow.srtt.as_micros()).unwrap_or(u32::MAX);
+        let micros = micros.min(u32::MAX >> 3);
+        let link = &mut self.links[usize::from(subflow.path) % LINKS];
+        if link.least == 0 || micros < link.least {
+            link.least = micros;
+        }
+        let queue = micros - link.least;
+        link.average = link.average - (link.average >> WEIGHT) + u64::from(queue);
+        let idle = subflow.unacked == 0 && subflow.queued == 0;
+        if idle || queue <= LOWER {
+            link.since = 0;
+            return false;
+        }
+        let share = link.share();
+        self.random = xorshift(self.random);
+        let passes = u64::from(self.random & 0xffff) < share;
+        link.since = if passes {
+            0
+        } else {
+            link.since.saturating_add(1)
+        };
+        passes
+    }
+
+    /// The quickest link that has room and is not passed over, and the quickest that has room.
+    fn candidates(&mut self, flow: &FlowView<'_>) -> [Option<usize>; 2] {
+        let mut best = [None; 2];
+        let mut keep = |at: usize, position: usize, micros: u128| {
+            if best[at].is_none_or(|(least, _)| micros < least) {
+                best[at] = Some((micros, position));
+            }
+        };
+        for (position, subflow) in flow.usable() {
+            let passes = self.passes_over(subflow);
+            if subflow.room == 0 {
+                continue;
+            }
+            let micros = subflow.srtt.as_micros();
+            keep(1, position, micros);
+            if !passes {
+                keep(0, position, micros);
+            }
+        }
+        best.map(|it| it.map(|(_, position)| position))
+    }
+}
+
+impl Link {
+    /// How likely it is passed over, of [`CERTAIN`]: the longer it was not, the more, so that this is evenly spread.
+    fn share(&self) -> u64 {
+        let average = self.average >> WEIGHT;
+        let (lower, upper) = (u64::from(LOWER), u64::from(UPPER));
+        if average < lower {
+            return 0;
+        }
+        if average >= upper {
+            return CERTAIN;
+        }
+        let base = MOST * (average - lower) / (upper - lower);
+        match CERTAIN.checked_sub(u64::from(self.since) * base) {
+            Some(rest) if rest > 0 => base * CERTAIN / rest,
+            _ => CERTAIN,
+        }
+    }
+}
+
+/// The next number of Marsaglia's "Xorshift RNGs" (Journal of Statistical Software, 2003).
+fn xorshift(mut number: u32) -> u32 {
+    number ^= number << 13;
+    number ^= number >> 17;
+    number ^ number << 5
+}
+
+impl Scheduler for Early {
+    fn get_send(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
+        let [chosen, any] = self.candidates(flow);
+        let now = flow.now.as_nanos();
+        let impatient = self.waits_since > 0 && now >= self.waits_since.saturating_add(PATIENCE);
+        let chosen = chosen.or(any.filter(|_| impatient));
+        match chosen {
+            Some(position) => {
+                self.waits_since = 0;
+                marks.mark(position);
+            }
+            None if any.is_some() && self.waits_since == 0 => self.waits_since = now,
+            None => {}
+        }
+    }
+
+    /// What was lost holds up all that follows: the quickest link with room has it.
+    fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
+        if let Some((position, _)) = flow.quickest(|subflow| subflow.room > 0) {
+            marks.mark(position);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Time;
+    use crate::view::tests_support::{flow, subflow};
+
+    /// How often each of two links is chosen in `count` decisions, 1 ms apart, while the first has such a queue.
+    fn shares(scheduler: &mut Early, queue_ms: u64, count: u64) -> [u64; 2] {
+        let mut subflows = [subflow(0, 20, 100), subflow(1, 500, 50)];
+        for subflow in &mut subflows {
+            subflow.unacked = 10;
+        }
+        subflows[0].srtt += Duration::from_millis(queue_ms);
+        let mut chosen = [0; 2];
+        for number in 0..count {
+            let view = FlowView {
+                now: Time::from_nanos(1 + number * 1_000_000),
+                ..flow(&subflows)
+            };
+            let mut marks = Marks::default();
+            scheduler.get_send(&view, &mut marks);
+            marks.iter().for_each(|at| chosen[at] += 1);
+        }
+        chosen
+    }
+
+    #[test]
+    fn the_longer_the_queue_the_more_it_is_passed_over() {
+        let mut scheduler = Early::default();
+        assert_eq!(shares(&mut scheduler, 0, 1_000), [1_000, 0]);
+        assert_eq!(shares(&mut scheduler, 9, 5_000), [5_000, 0]);
+        // Between the thresholds: one in a hundred, spread evenly, makes one in about seventy.
+        shares(&mut scheduler, 20, 5_000);
+        let [_, passed] = shares(&mut scheduler, 20, 10_000);
+        assert!((120..240).contains(&passed), "{passed}");
+        shares(&mut scheduler, 100, 1_000);
+        assert_eq!(shares(&mut scheduler, 100, 1_000), [0, 1_000]);
+        // The queue is gone before the average is.
+        assert_eq!(shares(&mut scheduler, 5, 1), [1, 0]);
+    }
+
+    #[test]
+    fn nothing_waits_for_ever() {
+        let mut scheduler = Early::default();
+        let mut subflows = [subflow(0, 20, 100)];
+        subflows[0].unacked = 10;
+        let mut sent = Vec::new();
+        for number in 0..2_000 {
+            let view = FlowView {
+                now: Time::from_nanos(1 + number * 1_000_000),
+                ..flow(&subflows)
+            };
+            let mut marks = Marks::default();
+            scheduler.get_send(&view, &mut marks);
+            if !marks.is_empty() {
+                sent.push(number);
+            }
+            subflows[0].srtt = Duration::from_millis(150);
+        }
+        let late = &sent[sent.len() - 3..];
+        assert_eq!(
+            [late[1] - late[0], late[2] - late[1]],
+            [101, 101],
+            "{late:?}"
+        );
+    }
+}
