@@ -64,7 +64,7 @@ pub(super) const ALL: &[Figure] = &[
     },
     Figure {
         name: "redundant",
-        shows: "with `redundant`, a cut costs a paced flow the difference of the delays and 20 ms",
+        shows: "with `redundant` and `bpf_red`, a cut costs a paced flow the difference of the delays and 20 ms",
         measure: redundant::measure,
     },
     Figure {
