@@ -21,7 +21,7 @@ use crate::patience::Patience;
 pub(crate) const DOWN_AFTER: Duration = Duration::from_millis(500);
 /// A path that goes stale so soon after a fresh subflow joined has relapsed.
 const RELAPSE: Duration = Duration::from_secs(2);
-/// After so many relapses in a row the size of segments is suspected.
+/// After so many relapses, or dials that stalled, in a row the size of segments is suspected.
 const RELAPSES: u32 = 2;
 /// How long an old subflow that makes progress again waits for a fresh one.
 const FRESH_WITHIN: Duration = Duration::from_secs(3);
@@ -97,6 +97,8 @@ pub(crate) struct Path {
     pub(crate) joined: Option<Time>,
     /// How many times in a row it went stale right after a fresh subflow had joined.
     pub(crate) relapses: u32,
+    /// How many dials in a row were answered by TCP and by nothing else.
+    stalls: u32,
     /// Full-size segments are lost while small ones pass: fresh subflows use small ones.
     pub(crate) small_segments: bool,
     pub(crate) patience: Patience,
@@ -118,6 +120,7 @@ impl Path {
             dials: 0,
             joined: None,
             relapses: 0,
+            stalls: 0,
             small_segments: false,
             patience: Patience::default(),
         }
@@ -168,6 +171,18 @@ impl Path {
         let fresh = self.joined.is_some_and(|at| now.since(at) < RELAPSE);
         self.relapses = if fresh { self.relapses + 1 } else { 0 };
         self.small_segments |= self.relapses >= RELAPSES;
+    }
+
+    /// A dial was answered by TCP, whose own segments are small, and by nothing else: a handshake has full-size ones.
+    pub(crate) fn note_stall(&mut self) {
+        self.stalls += 1;
+        self.small_segments |= self.stalls >= RELAPSES;
+    }
+
+    /// A fresh subflow joined.
+    pub(crate) fn note_join(&mut self, now: Time) {
+        self.joined = Some(now);
+        self.stalls = 0;
     }
 
     pub(crate) fn stale_since(&self) -> Option<Time> {

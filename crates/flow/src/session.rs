@@ -104,8 +104,8 @@ pub enum Event {
         /// Why.
         reason: FlowReason,
     },
-    /// Router: try to open one more subflow on the path; report by [`Session::subflow_joined`] or
-    /// [`Session::dial_failed`].
+    /// Router: try to open one more subflow on the path; report by [`Session::subflow_joined`],
+    /// [`Session::dial_stalled`] or [`Session::dial_failed`].
     Dial {
         /// The path.
         path: u8,

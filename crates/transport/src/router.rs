@@ -259,6 +259,14 @@ enum AttemptError {
 }
 
 impl AttemptError {
+    /// TCP was answered, and the handshake on it was not.
+    fn is_stall(&self) -> bool {
+        matches!(
+            self,
+            Self::Tls(ConnectError::TimedOut { .. }) | Self::Hello(HelloError::TimedOut { .. })
+        )
+    }
+
     fn reason(&self) -> DialReason {
         match self {
             Self::NoAddress => DialReason::NoAddress,
@@ -517,7 +525,10 @@ impl Router {
                 session.with(|session, now| session.dial_failed(now, path));
             }
             Err(error) => {
-                session.with(|session, now| session.dial_failed(now, path));
+                session.with(|session, now| match error.is_stall() {
+                    true => session.dial_stalled(now, path),
+                    false => session.dial_failed(now, path),
+                });
                 self.tell_failure(path, &error);
             }
         }

@@ -83,7 +83,7 @@ impl Session {
         path.pinged = None;
         path.last_heard = now;
         path.bare_since = None;
-        path.joined = Some(now);
+        path.note_join(now);
         self.timers.set(Timer::NoPath, None);
         self.subflows.insert(id, Subflow::new(on, info, now));
         if was_down {
@@ -105,6 +105,14 @@ impl Session {
             path.dials = path.dials.saturating_sub(1);
             self.schedule_path(now, id);
         }
+    }
+
+    /// Router: an attempt to open a subflow got a connection, and no answer to the handshake on it.
+    pub fn dial_stalled(&mut self, now: Time, id: u8) {
+        if let Some(path) = self.paths.get_mut(&id) {
+            path.note_stall();
+        }
+        self.dial_failed(now, id);
     }
 
     /// A subflow's connection is closed or broken: what it carried is carried elsewhere.

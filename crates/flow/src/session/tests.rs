@@ -139,6 +139,31 @@ fn a_black_hole_for_large_segments_is_found_and_small_ones_used() {
 }
 
 #[test]
+fn after_handshakes_without_an_answer_small_segments_are_tried() {
+    let mut now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now, "default");
+    let mut next_dial = |session: &mut Session| {
+        now = session.next_deadline().expect("it dials again").max(now);
+        session.handle_timeout(now);
+        let mut dials = std::iter::from_fn(|| session.poll_event());
+        let small = dials.find_map(|event| match event {
+            Event::Dial {
+                path: 0,
+                small_segments,
+            } => Some(small_segments),
+            _ => None,
+        });
+        (now, small.expect("both paths are dialled at once"))
+    };
+    for _ in 0..2 {
+        let (now, small) = next_dial(&mut session);
+        assert!(!small, "once may be chance");
+        session.dial_stalled(now, 0);
+    }
+    assert!(next_dial(&mut session).1);
+}
+
+#[test]
 fn the_only_link_may_be_withdrawn_and_come_back() {
     let mut pair = pair(vec![link(50, 20)], "default");
     pair.talk(MB, 20 * MB);
