@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use guywire_control::client::{Client, ClientError};
 use guywire_control::supervisor::Status;
-use guywire_control::worker::PathStatus;
+use guywire_control::worker::{PathStatus, SchedulerReport};
 
 use super::EXIT_NOT_RUNNING;
 use super::output::print;
@@ -52,7 +52,7 @@ fn render(status: &Status) -> String {
         memory = bytes(status.memory_bytes),
     );
     if !status.scheduler.is_empty() {
-        out += &format!("scheduler: {}\n", status.scheduler);
+        out += &format!("scheduler: {}{}\n", status.scheduler, classes(status));
     }
     let addresses: Vec<String> = status.addresses.iter().map(ToString::to_string).collect();
     let what = if status.role == "server" {
@@ -76,6 +76,16 @@ fn render(status: &Status) -> String {
         out += &format!("incident: {}\n", incident.text);
     }
     out
+}
+
+/// The schedulers of a router's classes of traffic, where there are any.
+fn classes(status: &Status) -> String {
+    let of_class = |report: &SchedulerReport| format!("; class {}: {}", report.class, report.here);
+    let classes = status.schedulers.iter();
+    classes
+        .filter(|report| status.role == "router" && report.class > 0)
+        .map(of_class)
+        .collect()
 }
 
 fn listed(names: &[String]) -> String {
@@ -207,12 +217,17 @@ mod tests {
             "routers": [],
             "paths": [{"session": "server", "link": "wan1", "state": "up", "srtt_us": 20500, "rate_bps": 100_000_000,
                        "subflows": 2, "sent_bytes": 1000, "received_bytes": 2_000_000}],
-            "flows": 3, "flows_opened": 9, "flows_reset": 1, "scheduler": "default", "memory_bytes": 0, "repeated_bytes": 0,
+            "flows": 3, "flows_opened": 9, "flows_reset": 1, "scheduler": "default",
+            "schedulers": [
+                {"session": "server", "class": 0, "here": {"name": "default"}, "asked": null, "answer": null, "decisions": 1},
+                {"session": "server", "class": 1, "here": {"name": "redundant"}, "asked": null, "answer": null, "decisions": 1},
+            ], "memory_bytes": 0, "repeated_bytes": 0,
             "incidents": [{"at": 0, "kind": "x", "text": "something happened"}],
         });
         let text = render(&serde_json::from_value(json).unwrap());
         for part in [
             "router home: running",
+            "scheduler: default; class 1: redundant",
             "20.5 ms",
             "100.0 Mbit/s",
             "no carrier",
