@@ -20,6 +20,7 @@
 //! | `counted` | counts what a scheduler does |
 //! | [`sweep`] | many seeds, on all cores |
 //! | [`schedulers`] | the same with every scheduler |
+//! | [`states`] | random states for a scheduler to decide in, hostile ones among them |
 //! | [`twins`] | whether BPF schedulers and their native twins decide alike |
 
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod oracle;
 pub mod plot;
 pub mod scenario;
 pub mod schedulers;
+pub mod states;
 pub mod sweep;
 pub mod tcp;
 pub mod twins;

@@ -3,15 +3,12 @@
 //! States are random in every figure, and follow each other as those of one flow, so that what schedulers
 //! remember counts too. They are those in which some path is up: what is stale is then not shown.
 
-use std::time::Duration;
-
 use guywire_ebpf::scheduler::{Bpf, Settings};
-use guywire_sched::{
-    FlowView, MAX_SUBFLOWS, MapValue, Marks, Scheduler, SubflowId, SubflowView, Time, native,
-    weighted,
-};
+use guywire_sched::{FlowView, MAX_SUBFLOWS, MapValue, Marks, Scheduler, Time, native, weighted};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+
+use crate::states::{STATES_OF_A_FLOW, STEP, draw_subflows, pick, subflow};
 
 /// BPF schedulers and their native twins.
 pub const TWINS: [(&str, &str); 9] = [
@@ -25,11 +22,6 @@ pub const TWINS: [(&str, &str); 9] = [
     ("bpf_blest", "blest"),
     ("bpf_early", "early"),
 ];
-
-/// So many states are of one flow; then another begins.
-const STATES_OF_A_FLOW: u64 = 200;
-/// So far apart.
-const STEP: Duration = Duration::from_millis(3);
 
 /// Compares a pair of those that are built in; see [`compare_object`].
 ///
@@ -105,51 +97,4 @@ fn decide(scheduler: &mut dyn Scheduler, view: &FlowView<'_>, again: bool) -> Ma
         false => scheduler.get_send(view, &mut marks),
     }
     marks
-}
-
-fn subflow(path: usize, rate: u64) -> SubflowView {
-    SubflowView {
-        id: SubflowId(path as u32),
-        path: path as u8,
-        rate,
-        ..SubflowView::EMPTY
-    }
-}
-
-fn pick<'a, T>(rng: &mut Pcg64Mcg, from: &'a [T]) -> &'a T {
-    &from[rng.random_range(0..from.len())]
-}
-
-/// Some of the eight subflows there may be.
-fn draw_subflows(rng: &mut Pcg64Mcg, rates: &[u64]) -> Vec<SubflowView> {
-    let few = rng.random_bool(0.5);
-    let shown = |rng: &mut Pcg64Mcg| rng.random_bool(if few { 0.4 } else { 0.9 });
-    let mut subflows = Vec::new();
-    for (path, &rate) in rates.iter().enumerate() {
-        if !shown(rng) {
-            continue;
-        }
-        let idle = rng.random_bool(0.3);
-        let full = rng.random_bool(0.3);
-        subflows.push(SubflowView {
-            srtt: Duration::from_micros(rng.random_range(0..400_000)),
-            queued: if idle {
-                0
-            } else {
-                rng.random_range(0..1 << 20)
-            },
-            room: if full {
-                0
-            } else {
-                rng.random_range(1..1 << 20)
-            },
-            mss: rng.random_range(500..9_000),
-            unacked: if idle { 0 } else { rng.random_range(0..1_000) },
-            delivered: rng.random_range(0..1 << 40),
-            given: rng.random_range(0..1 << 40),
-            backup: rng.random_bool(0.3),
-            ..subflow(path, rate)
-        });
-    }
-    subflows
 }

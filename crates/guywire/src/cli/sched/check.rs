@@ -14,13 +14,15 @@ use data_encoding::HEXLOWER;
 use guywire_ebpf::loader::limits;
 use guywire_ebpf::scheduler::{Bpf, Settings, Unfit};
 use guywire_sched::{Factory, native};
-use guywire_sim::schedulers;
+use guywire_sim::{schedulers, states};
 use serde::Serialize;
 
 use super::super::output::print;
 
 /// Networks that are played.
 const NETWORKS: u64 = 40;
+/// States in which it is asked, each by itself: ordinary ones and hostile ones.
+const STATES: u64 = 20_000;
 /// Whoever is ejected in more than one of so many is refused.
 const ONE_IN: usize = 10;
 
@@ -146,6 +148,11 @@ impl Report {
             ejected: 0,
             reasons: Vec::new(),
         };
+        if let Some((state, offence)) = states::offence(factory, STATES, 0) {
+            let (reason, text) = (offence.reason, offence.text);
+            let what = format!("misbehaves in generated state {state}: {reason}: {text}");
+            report.object_to(Verdict::Refused, what);
+        }
         for outcome in &swept.outcomes {
             let Some(ejected) = outcome.ejected.first() else {
                 continue;
