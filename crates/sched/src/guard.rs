@@ -64,6 +64,9 @@ impl Default for Limits {
 /// Decisions that are remembered for an incident.
 const REMEMBERED: usize = 32;
 
+/// So many looks at a flow that waits make up [`Limits::stall`].
+const LOOKS: u32 = 4;
+
 /// What a scheduler is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
@@ -323,12 +326,12 @@ impl Watch {
         if now.since(since) >= soft {
             return self.step_in(now, limits);
         }
-        let next = [
-            Some(since + soft),
-            self.quiet.map(|quiet| quiet + limits.stall),
-        ];
-        let next = next.into_iter().flatten().min().unwrap_or(now);
-        Verdict::Wait(next.min(now + limits.stall))
+        let next = match self.quiet {
+            Some(quiet) => quiet + limits.stall,
+            // What is in flight may be gone at any moment: then the stall begins.
+            None => now + limits.stall / LOOKS,
+        };
+        Verdict::Wait(next.min(since + soft))
     }
 
     fn step_in(&mut self, now: Time, limits: &Limits) -> Verdict {

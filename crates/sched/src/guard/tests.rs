@@ -165,7 +165,7 @@ fn a_longer_round_trip_gives_more_time() {
         srtt: Duration::from_millis(100),
         ..SEEN
     };
-    assert_eq!(watch.look(at(390), far, &limits), Verdict::Wait(at(400)));
+    assert_eq!(watch.look(at(397), far, &limits), Verdict::Wait(at(400)));
     assert_eq!(watch.look(at(400), far, &limits), Verdict::Override);
 }
 

@@ -190,17 +190,16 @@ fn round(
     work: impl FnOnce(Instant) -> Result<usize>,
 ) -> Result<Seen> {
     let seconds = run.pick(ROUND, 12);
-    let probe = ["--seconds", &seconds.to_string(), SERVICE].map(str::to_owned);
-    let mut words = vec![instrument.to_owned(), "probe".to_owned()];
-    words.extend(probe);
+    let asked = (seconds - 2).to_string();
+    let words = [instrument, "probe", "--seconds", &asked, SERVICE];
     std::thread::scope(|scope| {
-        let answered = scope.spawn(|| lab.output("client", &words));
         let flows: Vec<_> = (0..FLOWS)
             .map(|_| flow(lab, direction, PACE * seconds))
             .collect::<Result<_>>()?;
         let until = Instant::now() + Duration::from_secs(seconds) - SPARE;
-        // All of them have begun.
+        // All of them have begun, and their programs have started.
         sleep(Duration::from_secs(1));
+        let answered = scope.spawn(|| lab.output("client", &words));
         let ejections = work(until)?;
         let mut seen = Seen {
             ejections,
