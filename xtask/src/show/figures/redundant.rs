@@ -83,8 +83,11 @@ fn with(run: &Run, lab: &Lab, report: &mut Report, scheduler: &str, cuts: &[usiz
     Ok(())
 }
 
-/// A download with cuts of the first two links in turn: which, when, and until when.
-fn cut(lab: &Lab, cuts: &[usize]) -> Result<(Transfer, Vec<(usize, f64, f64)>)> {
+/// A cut: which link, and from when to when, in seconds since 1970.
+type Made = (usize, f64, f64);
+
+/// A download with cuts of the first two links in turn.
+fn cut(lab: &Lab, cuts: &[usize]) -> Result<(Transfer, Vec<Made>)> {
     let length = REST + (WINDOW + REST + 1) * cuts.len() as u64;
     let running = lab
         .fetch(&format!("http://internet/bytes/{ENDLESS}?rate={RATE}"))
