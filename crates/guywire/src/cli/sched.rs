@@ -12,7 +12,6 @@ use guywire_ebpf::{Insn, Machine, Program};
 
 use super::output::print;
 use super::runtime;
-pub(super) use check::read as read_object;
 use running::{End, UseArgs};
 
 mod check;

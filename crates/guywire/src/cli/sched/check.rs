@@ -93,7 +93,7 @@ fn check(what: &str) -> anyhow::Result<Report> {
 }
 
 /// Reads an object file, no more of it than the loader takes.
-pub(in crate::cli) fn read(path: &str) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &str) -> anyhow::Result<Vec<u8>> {
     let file = File::open(path).with_context(|| {
         format!(
             "`{path}` is neither a scheduler that is built in (`guywire sched list`) nor a file that can be read"
