@@ -45,9 +45,7 @@ fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
     // One that works, on the same connection.
     choose(lab, Path::new("bpf_rr"), &[])?;
     for role in ["router", "server"] {
-        let listed = listed(lab, role)?;
-        let named = listed.in_use.iter().all(|it| it.here.name == "bpf_rr");
-        ensure!(named, "{role}: {listed:?}");
+        await_use(lab, role, "bpf_rr")?;
     }
     whole(&up.wait()?)?;
     let incidents = sched(lab, "server", &["incidents", "--last", "2"])?;
@@ -55,6 +53,19 @@ fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
         ensure!(incidents.contains(part), "{part} is missing in {incidents}");
     }
     out_until_pardoned(lab)
+}
+
+/// Waits until a role says that it uses a scheduler: what it says is half a second old at most.
+fn await_use(lab: &Lab, role: &str, name: &str) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let listed = listed(lab, role)?;
+        if listed.in_use.iter().all(|it| it.here.name == name) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < PATIENCE, "{role}: {listed:?}");
+        sleep(Duration::from_millis(100));
+    }
 }
 
 /// Kills the router's supervisor and starts another one.
