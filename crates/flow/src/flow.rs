@@ -35,6 +35,8 @@ pub(crate) struct Flow {
     pub(crate) undecided: bool,
     /// Subflows lent to it, one a path.
     pub(crate) own: BTreeMap<u8, SubflowId>,
+    /// Chunks that several subflows were to carry, for the turns of those of a path.
+    pub(crate) copied: usize,
     /// Bytes of its window that came from the growth half of the budget.
     pub(crate) growth: u64,
     /// The window it is granted beyond what was read.
@@ -71,6 +73,7 @@ impl Flow {
             opening: None,
             undecided: false,
             own: BTreeMap::new(),
+            copied: 0,
             growth,
             window,
             reading_since: (0, now),

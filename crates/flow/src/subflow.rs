@@ -77,8 +77,10 @@ pub(crate) struct Subflow {
     pub(crate) closing: bool,
     /// It alone is overdue while its path is not: only new progress makes it fit again.
     pub(crate) suspect: bool,
-    /// Its window has just collapsed, as in BBR's PROBE_RTT: what is queued will be late.
-    pub(crate) collapsed: bool,
+    /// When its window collapsed, as in BBR's PROBE_RTT, not long ago.
+    pub(crate) collapsed: Option<Time>,
+    /// A queue stood behind the collapsed window, and that was told.
+    pub(crate) jammed: bool,
     /// The driver was told that there is something to transmit.
     pub(crate) woken: bool,
     pub(crate) info: SubflowInfo,
@@ -110,7 +112,8 @@ impl Subflow {
             lent_to: None,
             closing: false,
             suspect: false,
-            collapsed: false,
+            collapsed: None,
+            jammed: false,
             woken: false,
             info,
             progress: Progress::new(now, info.delivered, info.bytes_acked),
@@ -127,15 +130,18 @@ impl Subflow {
         }
     }
 
-    /// Takes the kernel's figures. Returns whether the window has just collapsed on a queue.
-    pub(crate) fn take_info(&mut self, info: SubflowInfo) -> bool {
+    /// Takes the kernel's figures. Returns whether a queue stands behind a collapsed window, once for each
+    /// collapse: what is in it will be late.
+    pub(crate) fn take_info(&mut self, now: Time, info: SubflowInfo) -> bool {
         let window = u64::from(info.cwnd) * u64::from(info.mss);
-        let shrunk = info.cwnd < self.info.cwnd / 4 && info.notsent > 2 * window;
-        let was = self.collapsed;
-        self.collapsed = shrunk || (was && info.cwnd <= self.info.cwnd);
+        let shrunk = info.cwnd < self.info.cwnd / 4;
+        let before = self.collapsed.filter(|_| info.cwnd <= self.info.cwnd);
+        self.collapsed = before.or(shrunk.then_some(now));
         self.info = info;
         self.queued = info.notsent;
-        self.collapsed && !was
+        let told = self.jammed;
+        self.jammed = self.collapsed.is_some() && (told || info.notsent > window);
+        self.jammed && !told
     }
 
     /// The queue it may have in the kernel, in bytes.

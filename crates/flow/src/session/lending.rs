@@ -10,6 +10,7 @@ use std::time::Duration;
 use guywire_sched::{SubflowId, Time};
 
 use super::{Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
+use crate::subflow::Subflow;
 use crate::timer::Timer;
 
 /// A flow that moved so much is busy.
@@ -18,6 +19,10 @@ const BUSY_BYTES: u64 = 128 << 10;
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// How often that is looked at, and how many subflows are wanted.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// How long a subflow whose window collapsed rests where others can take its place. BBR's PROBE_RTT lasts 200 ms
+/// and a round trip, but only acknowledgements end it; and after a longer rest, the next one of this
+/// subflow will not come at the same time as that of another.
+const REST: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Looks at the flows regularly as long as there are any.
@@ -32,6 +37,9 @@ impl Session {
             return;
         }
         self.timers.set(Timer::Lending, Some(now + INTERVAL));
+        for subflow in self.subflows.values_mut() {
+            subflow.collapsed = subflow.collapsed.filter(|at| now.since(*at) < REST);
+        }
         let idle = |flow: &crate::flow::Flow| {
             !flow.send.is_outstanding() && now.since(flow.last_busy) > IDLE_AFTER
         };
@@ -114,8 +122,8 @@ impl Session {
         }
     }
 
-    /// The subflow of a path for a busy flow while all are shared: the one with the most room. The trunk is left
-    /// to small flows where there is another.
+    /// The subflow of a path for a busy flow while all are shared: the one with the most room, and not one whose
+    /// window has collapsed. The trunk is left to small flows where there is another.
     pub(super) fn shared_on(&self, flow: &crate::flow::Flow, path: u8) -> Option<SubflowId> {
         if !self.crowded || flow.send.scheduled() < BUSY_BYTES {
             return None;
@@ -125,7 +133,52 @@ impl Session {
             .iter()
             .filter(|(_, s)| s.path == path && !s.closing);
         let _trunk = of_path.next();
-        of_path.max_by_key(|(_, s)| s.room()).map(|(&id, _)| id)
+        of_path
+            .max_by_key(|(_, s)| (s.collapsed.is_none(), s.room()))
+            .map(|(&id, _)| id)
+    }
+
+    /// Subflows that are to carry copies of one chunk take turns with others of their paths: when the window
+    /// of one collapses, as for 200 ms in every 10 s of BBR (its PROBE_RTT), another one is in use and
+    /// knows the link's rate. Else a link that dies just then takes the flow with it.
+    pub(super) fn take_turns(&mut self, id: u64, chosen: &mut [SubflowId]) {
+        let Some(flow) = self.flows.get_mut(&id).filter(|f| f.opening.is_none()) else {
+            return;
+        };
+        flow.copied += 1;
+        let turn = flow.copied;
+        for carrier in chosen {
+            let fit = || self.alike(*carrier).filter(|(_, s)| s.collapsed.is_none());
+            if let Some((next, _)) = fit().nth(turn % fit().count().max(1)) {
+                *carrier = next;
+            }
+        }
+    }
+
+    /// What is best in the place of a subflow that a flow of copies was lent: itself unless its window has
+    /// collapsed, and if those of all did so, the first of them, which will be the first to recover.
+    pub(super) fn relief_of(&self, own: SubflowId) -> Option<SubflowId> {
+        let collapsed = |id: SubflowId| self.subflows.get(&id).and_then(|s| s.collapsed);
+        if collapsed(own).is_none() {
+            return Some(own);
+        }
+        self.alike(own)
+            .min_by_key(|(_, s)| s.collapsed)
+            .map(|(id, _)| id)
+    }
+
+    /// The subflows of the same path that are lent to nobody else.
+    fn alike(&self, to: SubflowId) -> impl Iterator<Item = (SubflowId, &Subflow)> {
+        let like = self.subflows.get(&to);
+        self.subflows
+            .iter()
+            .filter(move |(_, s)| {
+                like.is_some_and(|like| s.path == like.path)
+                    && (s.lent_to.is_none() || s.lent_to == like.and_then(|like| like.lent_to))
+                    && !s.closing
+                    && !s.suspect
+            })
+            .map(|(&id, s)| (id, s))
     }
 
     /// A subflow is lent no more.

@@ -144,7 +144,7 @@ impl Session {
             return;
         };
         let in_flight = info.unacked > 0 || info.notsent > 0;
-        let collapsed = subflow.take_info(info);
+        let jammed = subflow.take_info(now, info);
         let moved = subflow
             .progress
             .observe(now, info.delivered, info.bytes_acked, in_flight);
@@ -152,7 +152,7 @@ impl Session {
             subflow.suspect = false;
         }
         let path = subflow.path;
-        if collapsed {
+        if jammed {
             self.expect_late(now, id, info.notsent);
         }
         let Some(subflow) = self.subflows.get(&id) else {

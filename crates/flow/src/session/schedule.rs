@@ -143,8 +143,14 @@ impl Session {
 
     /// The marked subflows owe the chunk, unless all of them are full.
     pub(super) fn give(&mut self, id: u64, shown: &Shown, marks: Marks) -> bool {
-        let (Some(chosen), Some(flow)) = (chosen(shown.views(), marks), self.flows.get_mut(&id))
-        else {
+        let Some(mut chosen) = chosen(shown.views(), marks) else {
+            return false;
+        };
+        // What goes again goes where it was shown: another one may have sent it.
+        if shown.lost.is_none() && chosen.len() > 1 {
+            self.take_turns(id, &mut chosen);
+        }
+        let Some(flow) = self.flows.get_mut(&id) else {
             return false;
         };
         if let Some((dsn, length)) = shown.lost {
@@ -204,7 +210,8 @@ impl Session {
                 .copied()
                 .find(|id| fit(id) && self.subflows.get(id).is_some_and(|s| s.path == path))?,
             None => match flow.own.get(&path).copied().filter(fit) {
-                Some(own) => own,
+                Some(own) if flow.copied == 0 => own,
+                Some(own) => self.relief_of(own)?,
                 None => match self.shared_on(flow, path) {
                     Some(shared) => shared,
                     None => trunk(&self.subflows, path)?,
@@ -432,7 +439,7 @@ impl Session {
         let Some((late, bytes)) = flow.send.lose_overdue(now) else {
             return;
         };
-        if let Some(subflow) = self.subflows.get(&late).filter(|s| !s.collapsed)
+        if let Some(subflow) = self.subflows.get(&late).filter(|s| s.collapsed.is_none())
             && let Some(path) = self.paths.get_mut(&subflow.path)
         {
             path.patience.repeated(bytes);

@@ -354,9 +354,14 @@ fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
     const FULL: u64 = 9 * 1_400;
     let now = Time::ZERO + Duration::from_secs(1);
     let mut session = alone(now, "redundant");
-    // The third has room all the while, but is no flow's.
+    // The third has room all the while, but is not to be used.
+    let backup = PathAttributes {
+        backup: true,
+        ..PathAttributes::default()
+    };
+    session.add_path(now, 2, backup);
     let (quick, slow, spare) = (SubflowId(1), SubflowId(2), SubflowId(3));
-    for (id, path) in [(quick, 0), (slow, 1), (spare, 0)] {
+    for (id, path) in [(quick, 0), (slow, 1), (spare, 2)] {
         session.subflow_joined(now, id, path, SubflowInfo::default());
     }
     let mut open = |number, bytes: u64| {
@@ -393,6 +398,55 @@ fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
     assert_eq!(session.handle_record(now, quick, ack), Ok(()));
     assert_eq!(session.invariants(), Ok(()));
     assert_eq!(flows_on(&mut session, slow), BTreeSet::from([second]));
+}
+
+#[test]
+fn copies_go_by_every_subflow_of_a_path_but_for_those_whose_window_collapsed() {
+    const CHUNK: u64 = 1_400;
+    let start = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(start, "redundant");
+    let info = SubflowInfo {
+        cwnd: 100,
+        ..SubflowInfo::default()
+    };
+    let (one, other, far) = (SubflowId(1), SubflowId(2), SubflowId(3));
+    for (id, path) in [(one, 0), (other, 0), (far, 1)] {
+        session.subflow_joined(start, id, path, info);
+    }
+    let to = Destination::Service("x".to_owned());
+    let flow = session.open(start, to, 0).expect("it may");
+    let window = 1 << 20;
+    let opened = Control::Opened { flow, window };
+    let told = session.handle_record(start, one, Record::Control(0, opened));
+    assert_eq!(told, Ok(()));
+    let mut carried = |session: &mut Session, now| {
+        for _ in 0..4 {
+            let data = vec![0; CHUNK as usize].into();
+            session.write(now, flow, data).expect("it is there");
+        }
+        [one, other, far].map(|id| {
+            let mut out = Outgoing::default();
+            session.poll_transmit(now, id, 65_536, &mut out);
+            let bytes = out.copy_to_bytes(out.remaining());
+            session.handle_info(now, id, info);
+            let mut rest = &bytes[..];
+            let records = std::iter::from_fn(|| record::take(&mut rest).expect("well-formed"));
+            records
+                .filter(|record| matches!(record, Record::Data { .. }))
+                .count()
+        })
+    };
+    assert_eq!(carried(&mut session, start), [2, 2, 4]);
+    let collapsed = SubflowInfo { cwnd: 4, ..info };
+    session.handle_info(start, other, collapsed);
+    let mut resting = |session: &mut Session, now| {
+        session.handle_info(now, other, collapsed);
+        carried(session, now)
+    };
+    assert_eq!(resting(&mut session, start), [4, 0, 4]);
+    let later = start + Duration::from_millis(1_500);
+    session.handle_timeout(later);
+    assert_eq!(carried(&mut session, later), [2, 2, 4]);
 }
 
 #[test]
