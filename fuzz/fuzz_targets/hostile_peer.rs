@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes};
 use guywire_flow::record::{self, CLASSES, Choice, Control, PathNotice};
 use guywire_flow::{
-    Answer, Config, Destination, Event, FlowReason, Outgoing, PathAttributes, Read, Session, SessionReason,
-    Side, SubflowId, SubflowInfo, Time,
+    Answer, Config, Destination, Event, FlowKind, FlowReason, Outgoing, PathAttributes, Read,
+    Session, SessionReason, Side, SubflowId, SubflowInfo, Time,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -185,7 +185,7 @@ impl End {
             10 => self.join(step >> 4 & 1),
             11 if self.side == Side::Router => {
                 let to = Destination::Service("x".to_owned());
-                if let Ok(flow) = self.session.open(now, to, 0) {
+                if let Ok(flow) = self.session.open(now, to, FlowKind::default()) {
                     self.flows.push(flow);
                 }
             }
@@ -239,7 +239,10 @@ impl End {
                 flow: 2 * (self.number + 1),
                 to: Destination::Service("x".to_owned()),
                 window: number,
-                class: number as u8 % CLASSES,
+                kind: FlowKind {
+                    class: number as u8 % CLASSES,
+                    dscp: 0,
+                },
             },
             4 => Control::Opened {
                 flow,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use guywire_sched::guard::Watch;
-use guywire_sched::{Scheduler, SubflowId, Time};
+use guywire_sched::{Scheduler, SubflowId, Time, Traffic};
 
 use crate::recv::RecvHalf;
 use crate::send::SendHalf;
@@ -23,6 +23,7 @@ const ACK_TRAILING: Duration = Duration::from_millis(5);
 pub(crate) struct Flow {
     /// Below [`CLASSES`](crate::record::CLASSES).
     pub(crate) class: u8,
+    pub(crate) traffic: Traffic,
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
     pub(crate) scheduler: Box<dyn Scheduler>,
@@ -58,6 +59,7 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) fn new(
         class: u8,
+        traffic: Traffic,
         scheduler: Box<dyn Scheduler>,
         send_limit: u64,
         window: u64,
@@ -66,6 +68,7 @@ impl Flow {
     ) -> Flow {
         Flow {
             class,
+            traffic,
             send: SendHalf::new(send_limit),
             recv: RecvHalf::new(window),
             scheduler,

@@ -53,7 +53,7 @@ pub use guywire_sched::{SubflowId, Time};
 pub use outgoing::Outgoing;
 pub use path::{PathAttributes, PathState};
 pub use reason::{FlowReason, SessionReason};
-pub use record::Destination;
+pub use record::{Destination, FlowKind};
 pub use session::{
     Answer, Config, Event, Gone, Incident, MAX_SUBFLOWS_PER_PATH, PathReport, Read, Session, Side,
 };

@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{BufMut, Bytes};
+use guywire_sched::Traffic;
 use thiserror::Error;
 
 use crate::reason::{FlowReason, SessionReason};
@@ -63,6 +64,26 @@ pub enum Destination {
     Service(String),
 }
 
+/// What a router knows of a flow that it opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowKind {
+    /// The class that it belongs to, below [`CLASSES`]; 0 is none.
+    pub class: u8,
+    /// DSCP of the packet that opened it, 0 to 63; 0 if unknown.
+    pub dscp: u8,
+}
+
+impl Destination {
+    /// A flow there, as schedulers see it.
+    pub(crate) fn traffic(&self, dscp: u8) -> Traffic {
+        let destination = match self {
+            Destination::Address(address) => Some(*address),
+            Destination::Service(_) => None,
+        };
+        Traffic { destination, dscp }
+    }
+}
+
 /// What an end says of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathNotice {
@@ -102,8 +123,8 @@ pub enum Control {
         to: Destination,
         /// Bytes the opener accepts in the other direction.
         window: u64,
-        /// The class that it belongs to, below [`CLASSES`].
-        class: u8,
+        /// What the router knows of it.
+        kind: FlowKind,
     },
     /// The destination accepted.
     Opened {
@@ -323,6 +344,11 @@ impl<'a> Fields<'a> {
             .then_some(class)
             .ok_or_else(|| self.bad("class"))
     }
+
+    fn dscp(&mut self) -> Result<u8, RecordError> {
+        let dscp = self.byte("DSCP")?;
+        (dscp < 64).then_some(dscp).ok_or_else(|| self.bad("DSCP"))
+    }
 }
 
 fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, RecordError> {
@@ -386,7 +412,10 @@ fn parse_control(
             flow,
             window: fields.varint("window")?,
             to: fields.destination()?,
-            class: fields.class()?,
+            kind: FlowKind {
+                class: fields.class()?,
+                dscp: fields.dscp()?,
+            },
         },
         kind::OPENED => Control::Opened {
             flow,
@@ -460,11 +489,11 @@ fn put_control_body(body: &mut Vec<u8>, control: &Control) -> (u8, u64) {
             flow,
             to,
             window,
-            class,
+            kind,
         } => {
             varint::put(body, *window);
             put_destination(body, to);
-            body.push(*class);
+            body.extend([kind.class, kind.dscp]);
             (kind::OPEN, *flow)
         }
         Control::Opened { flow, window } => {

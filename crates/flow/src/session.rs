@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use guywire_sched::guard::Limits;
-use guywire_sched::{Factory, SubflowId, Time};
+use guywire_sched::{Factory, SubflowId, Time, Traffic};
 use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
@@ -29,7 +29,7 @@ use crate::credit::{Credit, MIN_SHARE, SendBudget};
 use crate::flow::{Flow, Queue};
 use crate::path::{Path, PathState};
 use crate::reason::{FlowReason, SessionReason};
-use crate::record::{CLASSES, Choice, ChoiceResult, Control, Destination, Piece};
+use crate::record::{CLASSES, Choice, ChoiceResult, Control, Destination, FlowKind, Piece};
 use crate::send::{AckOfUnsent, Relief};
 use crate::subflow::Subflow;
 use crate::timer::{Timer, Timers};
@@ -302,13 +302,13 @@ impl Session {
         self.pump(now);
     }
 
-    /// Router: opens a flow of a class; its bytes may be written at once.
+    /// Router: opens a flow; its bytes may be written at once.
     ///
     /// # Errors
     /// [`FlowReason::TooMany`] when as many flows are open as either end permits, and
     /// [`FlowReason::SessionEnded`].
-    pub fn open(&mut self, now: Time, to: Destination, class: u8) -> Result<u64, FlowReason> {
-        debug_assert!(self.config.side == Side::Router && class < CLASSES);
+    pub fn open(&mut self, now: Time, to: Destination, kind: FlowKind) -> Result<u64, FlowReason> {
+        debug_assert!(self.config.side == Side::Router && kind.class < CLASSES && kind.dscp < 64);
         if self.ended {
             return Err(FlowReason::SessionEnded);
         }
@@ -318,7 +318,7 @@ impl Session {
         }
         self.next_flow += 2;
         let id = self.next_flow;
-        let mut flow = self.new_flow(now, class, self.peer_share);
+        let mut flow = self.new_flow(now, kind.class, to.traffic(kind.dscp), self.peer_share);
         flow.opening = Some(Default::default());
         let window = flow.window;
         flow.recv.grant(window);
@@ -327,17 +327,17 @@ impl Session {
             flow: id,
             to,
             window,
-            class,
+            kind,
         });
         self.start_lending(now);
         Ok(id)
     }
 
-    fn new_flow(&mut self, now: Time, class: u8, send_limit: u64) -> Flow {
+    fn new_flow(&mut self, now: Time, class: u8, traffic: Traffic, send_limit: u64) -> Flow {
         let growth = self.credit.first_helping();
         let window = self.credit.share() + growth;
         let scheduler = self.schedulers.of(class).instance();
-        Flow::new(class, scheduler, send_limit, window, growth, now)
+        Flow::new(class, traffic, scheduler, send_limit, window, growth, now)
     }
 
     /// Server: the destination of a flow accepted.

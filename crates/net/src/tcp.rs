@@ -233,6 +233,14 @@ pub fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     SockRef::from(&socket).set_tcp_notsent_lowat(bytes)
 }
 
+/// Acknowledges at once what has arrived, if the kernel delays that.
+///
+/// # Errors
+/// What `setsockopt` says.
+pub fn acknowledge_now(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_tcp_quickack(socket, true)?)
+}
+
 /// Lets the kernel end the connection when sent data stays unacknowledged for
 /// `timeout` (whole milliseconds); `None` restores the system's default.
 ///

@@ -30,11 +30,12 @@ impl Ecf {
     /// Whether it is worth waiting for `quick`, which is full, although `slow` has room.
     fn waits(&mut self, flow: &FlowView<'_>, quick: &SubflowView, slow: &SubflowView) -> bool {
         let trips = |bytes: u64, subflow: &SubflowView| {
-            subflow.srtt.mul_f64(bytes as f64 / subflow.window() as f64)
+            let took = subflow.srtt.as_secs_f64() * bytes as f64 / subflow.window() as f64;
+            Duration::try_from_secs_f64(took).unwrap_or(Duration::MAX)
         };
         let margin = quick.rttvar.max(slow.rttvar);
         let hysteresis = if self.waiting { 1.0 + BETA } else { 1.0 };
-        let sooner = quick.srtt + trips(flow.backlog, quick);
+        let sooner = quick.srtt.saturating_add(trips(flow.backlog, quick));
         if sooner >= (slow.srtt + margin).mul_f64(hysteresis) {
             self.waiting = false;
             return false;

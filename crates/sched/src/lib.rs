@@ -43,7 +43,7 @@ pub use factory::{Factory, Maker, MapValue};
 pub use reason::{Offence, Reason};
 pub use run::Run;
 pub use time::Time;
-pub use view::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView};
+pub use view::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView, Traffic};
 
 /// Decides which subflows get a flow's next chunk. One instance serves one direction of one flow.
 pub trait Scheduler: Send {

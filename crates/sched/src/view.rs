@@ -12,11 +12,22 @@ pub const MAX_SUBFLOWS: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubflowId(pub u32);
 
+/// What kind of traffic a flow is; both ends know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Where it leads, unless that is a service of the server.
+    pub destination: Option<SocketAddr>,
+    /// DSCP of the first packet that opened it, 0 to 63; 0 if unknown, as of what is not marked.
+    pub dscp: u8,
+}
+
 /// One direction of a flow at the moment of a decision.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowView<'a> {
     /// The session's clock.
     pub now: Time,
+    /// What it carries.
+    pub traffic: Traffic,
     /// Bytes the receiver would still accept beyond what was scheduled: the free window.
     pub window_free: u64,
     /// Bytes that wait to be scheduled for the first time.
@@ -180,6 +191,7 @@ pub(crate) mod tests_support {
     pub(crate) fn flow(subflows: &[SubflowView]) -> FlowView<'_> {
         FlowView {
             now: Time::ZERO,
+            traffic: Traffic::default(),
             window_free: 16 << 20,
             backlog: 1 << 20,
             sent: 64 << 20,

@@ -105,6 +105,7 @@ mod tests {
             }];
             let flow = FlowView {
                 now: Time::ZERO,
+                traffic: guywire_sched::Traffic::default(),
                 window_free: 1 << 20,
                 backlog: 1 << 20,
                 sent,

@@ -1,10 +1,13 @@
 //! Random states of a flow, for schedulers to decide in: those of an ordinary one, and hostile ones, with
 //! every figure at the ends of what a kernel can report.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use guywire_sched::guard::{Budget, Guard, Question};
-use guywire_sched::{Factory, FlowView, MAX_SUBFLOWS, Offence, SubflowId, SubflowView, Time};
+use guywire_sched::{
+    Factory, FlowView, MAX_SUBFLOWS, Offence, SubflowId, SubflowView, Time, Traffic,
+};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -34,6 +37,7 @@ pub fn offence(factory: &Factory, count: u64, seed: u64) -> Option<(u64, Offence
         }
         let view = FlowView {
             now: Time::ZERO + STEP * (state as u32 + 1),
+            traffic: draw_traffic(&mut rng),
             window_free: *pick(&mut rng, &[0, 1, 1_400, 1 << 20, u64::MAX]),
             backlog: *pick(&mut rng, &[1, 1 << 20, u64::MAX]),
             sent: if hostile { u64::MAX } else { state * 1_000 },
@@ -50,6 +54,14 @@ pub fn offence(factory: &Factory, count: u64, seed: u64) -> Option<(u64, Offence
         }
     }
     None
+}
+
+fn draw_traffic(rng: &mut Pcg64Mcg) -> Traffic {
+    let leads_out = rng.random_bool(0.8);
+    Traffic {
+        destination: leads_out.then(|| SocketAddr::from(rng.random::<([u8; 4], u16)>())),
+        dscp: rng.random_range(0..64),
+    }
 }
 
 /// Puts some figures at the ends of what a kernel can report.

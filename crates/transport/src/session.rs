@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use guywire_flow::record::{Choice, ChoiceResult, Piece};
 use guywire_flow::{
-    Config, Destination, Event, FlowReason, Incident, PathReport, Session, SessionReason,
+    Config, Destination, Event, FlowKind, FlowReason, Incident, PathReport, Session, SessionReason,
     SubflowId, Time,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -244,12 +244,12 @@ impl SessionHandle {
         FlowHandle::new(self.clone(), id, signals)
     }
 
-    /// Router: opens a flow of a class.
+    /// Router: opens a flow.
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub fn open(&self, to: Destination, class: u8) -> Result<FlowHandle, FlowReason> {
-        let id = self.with(|session, now| session.open(now, to, class))?;
+    pub fn open(&self, to: Destination, kind: FlowKind) -> Result<FlowHandle, FlowReason> {
+        let id = self.with(|session, now| session.open(now, to, kind))?;
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let flow = self.register(&mut state, id);
         // It may have ended before it could be registered.

@@ -32,6 +32,9 @@ const BATCH: usize = tls::SEALED;
 const INFO_SPACING: Duration = Duration::from_millis(1);
 /// While data is in flight they are not older than this or an eighth of the round trip.
 const INFO_AGE: Duration = Duration::from_millis(3);
+/// What arrived is acknowledged after this, if only by TCP: it would wait 40 to 200 ms itself
+/// (`tcp_send_delayed_ack`), and the sender would take as long to see that nothing is in flight any more.
+const ANSWER: Duration = Duration::from_millis(5);
 
 /// Why a subflow ended.
 #[derive(Debug, Error)]
@@ -92,6 +95,7 @@ pub(crate) async fn run(
         info_at: Instant::now(),
         info,
         sent_since: 0,
+        unanswered: None,
     };
     let end = tokio::select! {
         biased;
@@ -122,6 +126,8 @@ struct Task<'a> {
     info: SubflowInfo,
     /// Bytes sent since.
     sent_since: usize,
+    /// Since when it has received without sending anything that would acknowledge it.
+    unanswered: Option<Instant>,
 }
 
 /// What the session wants to be told of a subflow.
@@ -174,9 +180,9 @@ impl Task<'_> {
             Some(bound) => self.want_room(bound)?,
             None => false,
         };
-        if wants.figures {
-            let age = (self.info.srtt / 8).clamp(INFO_SPACING, INFO_AGE);
-            tick.as_mut().reset(self.info_at + age);
+        let ticks = self.tick_at(wants.figures);
+        if let Some(at) = ticks {
+            tick.as_mut().reset(at);
         }
         let mut signal = pin!(signals.transmit.notified());
         let wake = poll_fn(|cx| {
@@ -200,15 +206,24 @@ impl Task<'_> {
             {
                 return Poll::Ready(Ok(Wake::Room));
             }
-            if wants.figures && tick.as_mut().poll(cx).is_ready() {
+            if ticks.is_some() && tick.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Tick));
             }
             Poll::Pending
         })
         .await?;
         match wake {
-            Wake::Received => self.handle_received()?,
-            Wake::Tick | Wake::Room => self.refresh()?,
+            Wake::Received => {
+                self.unanswered = self.unanswered.or_else(|| Some(Instant::now()));
+                self.handle_received()?;
+            }
+            Wake::Tick => {
+                self.answer()?;
+                if wants.figures {
+                    self.refresh()?;
+                }
+            }
+            Wake::Room => self.refresh()?,
             Wake::Written | Wake::Signal => {
                 if self.is_outdated() {
                     self.refresh()?;
@@ -216,6 +231,23 @@ impl Task<'_> {
             }
         }
         Ok(())
+    }
+
+    /// When to look again, at figures that are wanted or at what is not answered.
+    fn tick_at(&self, figures: bool) -> Option<Instant> {
+        let age = (self.info.srtt / 8).clamp(INFO_SPACING, INFO_AGE);
+        let figures_at = figures.then(|| self.info_at + age);
+        let answer_at = self.unanswered.map(|since| since + ANSWER);
+        figures_at.into_iter().chain(answer_at).min()
+    }
+
+    /// Has TCP acknowledge what arrived, if nothing was sent since that could have carried that.
+    fn answer(&mut self) -> io::Result<()> {
+        let due = |since: Instant| since.elapsed() >= ANSWER;
+        match self.unanswered.take_if(|since| due(*since)) {
+            Some(_) => tcp::acknowledge_now(self.stream.get_ref().0.tcp()),
+            None => Ok(()),
+        }
     }
 
     /// Takes what the session has to send, once everything before was handed over.
@@ -353,6 +385,7 @@ impl Task<'_> {
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.flushed = true;
+        self.unanswered = None;
         Poll::Ready(Ok(()))
     }
 

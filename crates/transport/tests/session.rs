@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use guywire_flow::{Answer, Destination, FlowReason, PathState, SessionReason};
+use guywire_flow::{Answer, Destination, FlowKind, FlowReason, PathState, SessionReason};
 use guywire_transport::enrol::limit::LimiterSettings;
 use guywire_transport::flow::Outcome;
 use guywire_transport::hello::{Endpoint, Families, Instance, LinkAttributes, LinkName};
@@ -171,7 +171,10 @@ async fn through(router: &Router, to: SocketAddr) -> (TcpStream, JoinHandle<Outc
         .unwrap();
     let (captured, _) = listener.accept().await.unwrap();
     guywire_net::tcp::set_reset_on_close(&captured, true).unwrap();
-    let flow = router.session().open(Destination::Address(to), 0).unwrap();
+    let flow = router
+        .session()
+        .open(Destination::Address(to), FlowKind::default())
+        .unwrap();
     (client, tokio::spawn(relay(captured, flow)))
 }
 

@@ -170,11 +170,29 @@ pub static CONNECTION: &[Field<OfFlow>] = &[
     row(
         (0, "inet_sock", "tos"),
         (
-            "none: flows are relayed without their marking",
-            "",
+            "DSCP of the packet that opened the flow, at both ends; 0 if unknown",
+            "four times the DSCP",
             Age::Fixed,
         ),
-        |_| 0,
+        |flow| u64::from(flow.traffic.dscp) << 2,
+    ),
+    row(
+        (0, "sock_common", "skc_daddr"),
+        (
+            "where the flow leads, at both ends; 127.0.0.6 of IPv6, 0 of a service of the server",
+            "network order",
+            Age::Fixed,
+        ),
+        |flow| address(flow.traffic.destination).unwrap_or(0),
+    ),
+    row(
+        (0, "sock_common", "skc_dport"),
+        (
+            "the port where the flow leads, at both ends; 0 of a service of the server",
+            "network order",
+            Age::Fixed,
+        ),
+        |flow| port(flow.traffic.destination).swap_bytes().into(),
     ),
 ];
 
@@ -363,15 +381,18 @@ mod tests {
 
     #[test]
     fn every_field_that_programs_can_read_is_in_a_table() {
+        let of_connection = CONNECTION.iter().map(|row| (row.of, row.member));
         let of_subflow = CONTEXT.iter().chain(SOCK).map(|row| (row.of, row.member));
-        let rows: Vec<(&str, &str)> = CONNECTION
-            .iter()
-            .map(|row| (row.of, row.member))
-            .chain(of_subflow)
-            .chain(KEPT.iter().map(|&(of, member, _)| (of, member)))
-            .collect();
-        let unique: BTreeSet<_> = rows.iter().copied().collect();
-        assert_eq!(unique.len(), rows.len(), "a field has two rows");
+        let kept = || KEPT.iter().map(|&(of, member, _)| (of, member));
+        let mut unique = BTreeSet::new();
+        for rows in [
+            of_connection.chain(kept()).collect::<Vec<_>>(),
+            of_subflow.chain(kept()).collect(),
+        ] {
+            let once: BTreeSet<_> = rows.iter().copied().collect();
+            assert_eq!(once.len(), rows.len(), "a field has two rows");
+            unique.extend(once);
+        }
         // Parts of others, what is private to the kernel, and what programs never see in memory.
         let inner = [
             "list_head",

@@ -22,6 +22,7 @@ fn subflow(path: u8) -> SubflowView {
 fn flow(subflows: &[SubflowView]) -> FlowView<'_> {
     FlowView {
         now: Time::ZERO,
+        traffic: guywire_sched::Traffic::default(),
         window_free: 1 << 20,
         backlog: 1 << 20,
         sent: 0,
@@ -159,6 +160,38 @@ fn addresses_are_in_the_orders_of_the_kernel() {
     assert_eq!(field_of(v6, "sock_common", "skc_rcv_saddr"), 0x0600_007f);
     let untold = field_of(subflow(3), "sock_common", "skc_rcv_saddr");
     assert_eq!(untold, 0x0400_0000, "0.0.0.4, which no other path has");
+}
+
+#[test]
+fn a_connection_leads_where_its_flow_does_and_is_marked_as_that() {
+    let field = |traffic, of, member| {
+        let mut numbers = Numbers::default();
+        let mut connection = Connection::new(&mut numbers);
+        let view = FlowView {
+            traffic,
+            ..flow(&[])
+        };
+        connection.show(&view, false, &mut numbers);
+        let (number, _) = crate::memory::object_at(connection.address()).expect("an object");
+        let (_, object) = connection.object(number).expect("the connection");
+        fields::Place::of(0, crate::model::member(of, member)).get(object)
+    };
+    let voice = guywire_sched::Traffic {
+        destination: Some("198.51.100.10:5060".parse().expect("an address")),
+        dscp: 46,
+    };
+    for (of, member, value) in [
+        ("sock_common", "skc_daddr", 0x0a64_33c6),
+        ("sock_common", "skc_dport", 5060_u64.swap_bytes() >> 48),
+        ("inet_sock", "tos", 0xb8),
+    ] {
+        assert_eq!(field(voice, of, member), value, "{member}");
+        assert_eq!(
+            field(guywire_sched::Traffic::default(), of, member),
+            0,
+            "{member}"
+        );
+    }
 }
 
 #[test]

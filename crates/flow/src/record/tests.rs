@@ -98,14 +98,16 @@ fn control() -> impl Strategy<Value = Control> {
             })
         }),
         any::<u8>().prop_map(|code| Control::GoAway(SessionReason::from_code(code))),
-        (number(), destination(), number(), 0..CLASSES).prop_map(|(flow, to, window, class)| {
-            Control::Open {
-                flow,
-                to,
-                window,
-                class,
+        (number(), destination(), number(), 0..CLASSES, 0..64_u8).prop_map(
+            |(flow, to, window, class, dscp)| {
+                Control::Open {
+                    flow,
+                    to,
+                    window,
+                    kind: FlowKind { class, dscp },
+                }
             }
-        }),
+        ),
         (number(), number()).prop_map(|(flow, window)| Control::Opened { flow, window }),
         (number(), reason.clone()).prop_map(|(flow, reason)| Control::Refused { flow, reason }),
         (number(), number()).prop_map(|(flow, end)| Control::Fin { flow, end }),

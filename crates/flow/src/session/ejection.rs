@@ -304,7 +304,8 @@ impl Session {
         })
     }
 
-    /// Whether anything is in flight on a path that is up: then acknowledgements will come.
+    /// Whether anything is in flight on a path that is up: then acknowledgements will come. TCP's count, since
+    /// schedulers wait for that.
     fn is_anything_in_flight(&self) -> bool {
         let up = |path: u8| self.paths.get(&path).is_some_and(Path::is_up);
         self.subflows

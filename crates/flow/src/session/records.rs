@@ -6,7 +6,7 @@ use guywire_sched::{SubflowId, Time};
 use super::{Event, Session, Side};
 use crate::control::Taken;
 use crate::reason::{FlowReason, SessionReason};
-use crate::record::{Control, Destination, PathNotice, Record};
+use crate::record::{Control, Destination, FlowKind, PathNotice, Record};
 
 /// A window that the other end grants counts no further than this, in bytes: what is sent and not
 /// acknowledged lies in our memory, whatever the other end claims to have.
@@ -136,8 +136,8 @@ impl Session {
                 flow,
                 to,
                 window,
-                class,
-            } => return self.handle_open(now, flow, to, window, class),
+                kind,
+            } => return self.handle_open(now, flow, to, window, kind),
             Control::Opened { flow, window } => self.handle_opened(now, flow, window),
             Control::Refused { flow, reason } | Control::Reset { flow, reason } => {
                 self.handle_reset(now, flow, reason);
@@ -176,7 +176,7 @@ impl Session {
         id: u64,
         to: Destination,
         window: u64,
-        class: u8,
+        kind: FlowKind,
     ) -> Result<(), SessionReason> {
         if id == 0 || !id.is_multiple_of(2) {
             return Err(SessionReason::WrongSide);
@@ -191,7 +191,12 @@ impl Session {
             self.tell(Control::Refused { flow: id, reason });
             return Ok(());
         }
-        let mut flow = self.new_flow(now, class, window.min(MAX_SEND_WINDOW));
+        let mut flow = self.new_flow(
+            now,
+            kind.class,
+            to.traffic(kind.dscp),
+            window.min(MAX_SEND_WINDOW),
+        );
         flow.undecided = true;
         self.flows.insert(id, flow);
         self.start_lending(now);

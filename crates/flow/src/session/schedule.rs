@@ -487,6 +487,7 @@ impl Shown {
 fn view_of<'a>(flow: &Flow, now: Time, chunk: u64, subflows: &'a [SubflowView]) -> FlowView<'a> {
     FlowView {
         now,
+        traffic: flow.traffic,
         window_free: flow.send.window_free(),
         backlog: flow.send.backlog(),
         sent: flow.send.scheduled(),

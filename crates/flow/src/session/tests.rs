@@ -8,7 +8,7 @@ use guywire_sched::{SubflowId, Time};
 use proptest::prelude::*;
 
 use self::pair::{Link, Pair, ROUTER, SERVER, link};
-use crate::record::{self, Control, Destination, PathNotice, Record};
+use crate::record::{self, Control, Destination, FlowKind, PathNotice, Record};
 use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
 use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, SubflowInfo};
 
@@ -332,7 +332,7 @@ fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
     let (first, second) = (SubflowId(1), SubflowId(2));
     session.subflow_joined(now, first, 0, SubflowInfo::default());
     let to = Destination::Service("x".to_owned());
-    let flow = session.open(now, to, 0).expect("it may");
+    let flow = session.open(now, to, FlowKind::default()).expect("it may");
     let sent = control(&mut session, now, first);
     let next = sent.last().expect("an OPEN").0 + 1;
     session.subflow_joined(now, second, 1, SubflowInfo::default());
@@ -366,7 +366,7 @@ fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
     }
     let mut open = |number, bytes: u64| {
         let to = Destination::Service("x".to_owned());
-        let flow = session.open(now, to, 0).expect("it may");
+        let flow = session.open(now, to, FlowKind::default()).expect("it may");
         let window = 1 << 20;
         let opened = Control::Opened { flow, window };
         let told = session.handle_record(now, quick, Record::Control(number, opened));
@@ -414,12 +414,14 @@ fn copies_go_by_every_subflow_of_a_path_but_for_those_whose_window_collapsed() {
         session.subflow_joined(start, id, path, info);
     }
     let to = Destination::Service("x".to_owned());
-    let flow = session.open(start, to, 0).expect("it may");
+    let flow = session
+        .open(start, to, FlowKind::default())
+        .expect("it may");
     let window = 1 << 20;
     let opened = Control::Opened { flow, window };
     let told = session.handle_record(start, one, Record::Control(0, opened));
     assert_eq!(told, Ok(()));
-    let mut carried = |session: &mut Session, now| {
+    let carried = |session: &mut Session, now| {
         for _ in 0..4 {
             let data = vec![0; CHUNK as usize].into();
             session.write(now, flow, data).expect("it is there");
@@ -439,7 +441,7 @@ fn copies_go_by_every_subflow_of_a_path_but_for_those_whose_window_collapsed() {
     assert_eq!(carried(&mut session, start), [2, 2, 4]);
     let collapsed = SubflowInfo { cwnd: 4, ..info };
     session.handle_info(start, other, collapsed);
-    let mut resting = |session: &mut Session, now| {
+    let resting = |session: &mut Session, now| {
         session.handle_info(now, other, collapsed);
         carried(session, now)
     };
@@ -506,7 +508,7 @@ fn offences_against_the_session_are_named() {
         flow,
         to: crate::Destination::Service("x".into()),
         window: 0,
-        class: 0,
+        kind: FlowKind::default(),
     };
     let withdrawn = Control::PathStatus {
         path: 0,

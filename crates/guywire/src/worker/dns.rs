@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use guywire_control::dns::{self, ANSWER_BOUND};
-use guywire_flow::{Destination, FlowReason, Gone};
+use guywire_flow::{Destination, FlowKind, FlowReason, Gone};
 use guywire_net::tcp;
 use guywire_transport::flow::FlowHandle;
 use guywire_transport::relay;
@@ -33,7 +33,10 @@ pub(super) async fn relay_udp(socket: UdpSocket, router: Router) {
 async fn ask(router: &Router, question: &[u8]) -> Result<Vec<u8>, Gone> {
     let flow = router
         .session()
-        .open(Destination::Service(SERVICE.to_owned()), 0)
+        .open(
+            Destination::Service(SERVICE.to_owned()),
+            FlowKind::default(),
+        )
         .map_err(|_| Gone)?;
     let mut messages = Messages::new(&flow);
     messages.send(question).await?;
@@ -60,7 +63,7 @@ pub(super) async fn relay_tcp(listener: TcpListener, router: Router) {
             Ok((local, _)) => {
                 let service = Destination::Service(SERVICE.to_owned());
                 if tcp::set_reset_on_close(&local, true).is_ok()
-                    && let Ok(flow) = router.session().open(service, 0)
+                    && let Ok(flow) = router.session().open(service, FlowKind::default())
                 {
                     tokio::spawn(relay(local, flow));
                 }

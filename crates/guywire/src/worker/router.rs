@@ -43,7 +43,7 @@ pub(super) async fn serve(
     router.set_links(links(&setup.links)?);
     let refused = Shared::default();
     let listeners = fds.listeners(&[descriptor::TPROXY4, descriptor::TPROXY6])?;
-    let classes = Classes::new(&listeners)?;
+    let classes = Classes::new(&listeners);
     for listener in listeners {
         let capture = Capture {
             router: router.clone(),
@@ -254,9 +254,9 @@ impl Capture {
         }
         // Small records must not wait for more: the client did not either.
         let _ = local.set_nodelay(true);
-        let class = self.classes.of(&local, client, wanted);
+        let kind = self.classes.of(&local, client, wanted);
         let to = Destination::Address(wanted);
-        match self.router.session().open(to, class) {
+        match self.router.session().open(to, kind) {
             Ok(flow) => {
                 let refused = self.refused.clone();
                 tokio::spawn(async move {

@@ -1,7 +1,7 @@
 //! The programs that talk over a network, and what the oracle lets happen to them.
 
 use bytes::Bytes;
-use guywire_flow::{Destination, Event, FlowReason, Read, SessionReason, Time};
+use guywire_flow::{Destination, Event, FlowKind, FlowReason, Read, SessionReason, Time};
 
 use super::{ENDS, Errand, World};
 use crate::network::{Answer, ROUTER, SERVER};
@@ -90,7 +90,7 @@ impl World<'_> {
         let now = self.now;
         let to = Destination::Service(talk.to_string());
         let state = &mut self.talks[talk];
-        let flow = match self.ends[ROUTER].open(now, to, 0) {
+        let flow = match self.ends[ROUTER].open(now, to, FlowKind::default()) {
             Ok(flow) => flow,
             Err(FlowReason::SessionEnded) if self.network.ends => {
                 state.flow = Some(0);

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use guywire_flow::record::{self, Choice, Control, PathNotice};
-use guywire_flow::{Destination, FlowReason, SessionReason};
+use guywire_flow::{Destination, FlowKind, FlowReason, SessionReason};
 use guywire_transport::enrol::limit::LimiterSettings;
 use guywire_transport::hello::{Endpoint, Instance, ServerHello, VERSIONS, exchange_as_server};
 use guywire_transport::key::PrivateKey;
@@ -141,7 +141,9 @@ async fn offences_of_a_flow_reset_it_with_a_named_reason() {
     ];
     for (at, (script, reason)) in (1..).zip(table) {
         let session = trap.router.session();
-        let flow = session.open(Destination::Service("x".into()), 0).unwrap();
+        let flow = session
+            .open(Destination::Service("x".into()), FlowKind::default())
+            .unwrap();
         peer.send(&script(2 * at)).await;
         peer.until(&Heard::Reset(2 * at, reason)).await;
         let outcome = guywire_transport::flow::Outcome::Reset(reason);
@@ -167,7 +169,11 @@ async fn what_is_sent_and_never_acknowledged_stays_within_the_memory() {
     let mut peer = trap.next(u32::MAX, u64::MAX >> 2).await;
     let session = trap.router.session();
     let flows: Vec<_> = (0..20)
-        .map(|_| session.open(Destination::Service("x".into()), 0).unwrap())
+        .map(|_| {
+            session
+                .open(Destination::Service("x".into()), FlowKind::default())
+                .unwrap()
+        })
         .collect();
     let writers: Vec<_> = flows
         .into_iter()
@@ -215,6 +221,6 @@ async fn a_server_that_permits_nothing_gets_nothing() {
     let refused = trap
         .router
         .session()
-        .open(Destination::Service("x".into()), 0);
+        .open(Destination::Service("x".into()), FlowKind::default());
     assert_eq!(refused.unwrap_err(), FlowReason::TooMany);
 }

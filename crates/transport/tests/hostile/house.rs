@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use guywire_flow::Destination;
+use guywire_flow::{Destination, FlowKind};
 use guywire_transport::enrol::Refusal;
 use guywire_transport::enrol::limit::LimiterSettings;
 use guywire_transport::flow::{FlowHandle, Outcome};
@@ -168,7 +168,7 @@ pub(crate) async fn write_all(flow: &FlowHandle, mut bytes: &[u8]) -> Option<()>
 pub(crate) async fn round_trip(router: &Router, count: usize) {
     let flow = router
         .session()
-        .open(Destination::Service("echo".into()), 0)
+        .open(Destination::Service("echo".into()), FlowKind::default())
         .unwrap();
     let sent: Vec<u8> = (0..count).map(|at| (at % 251) as u8).collect();
     let write = async {

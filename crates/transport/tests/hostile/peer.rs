@@ -1,7 +1,7 @@
 //! A scripted peer: TLS and HELLO as they should be, then anything.
 
 use guywire_flow::record::{self, Control, Record};
-use guywire_flow::{Destination, FlowReason, SessionReason};
+use guywire_flow::{Destination, FlowKind, FlowReason, SessionReason};
 use guywire_transport::dial::{DialOptions, dial};
 use guywire_transport::hello::{Endpoint, Instance, RouterHello, exchange_as_router};
 use guywire_transport::tls::{ClientTls, TlsStream, connect};
@@ -173,7 +173,7 @@ pub(crate) fn open(flow: u64, service: &str, window: u64) -> Control {
         flow,
         to: Destination::Service(service.to_owned()),
         window,
-        class: 0,
+        kind: FlowKind::default(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Schedulers are chosen and ejected by class, at both ends, and flows go on.
 
-use guywire_sched::{Factory, FlowView, Marks, Offence, Reason, Scheduler, native};
+use std::sync::{Arc, Mutex};
 
-use super::pair::{Pair, ROUTER, SERVER, link};
+use guywire_sched::{Factory, FlowView, Marks, Offence, Reason, Scheduler, Traffic, native};
+
+use super::pair::{Pair, ROUTER, SERVER, TO, link};
 use super::{MB, MEMORY};
-use crate::record::{Choice, Fate, OBJECT_PIECE};
+use crate::record::{Choice, Fate, FlowKind, OBJECT_PIECE};
 
 /// Behaves for so many calls, then marks what it was not given.
 struct Turncoat(u32);
@@ -40,6 +42,10 @@ fn choice(class: u8, name: &str) -> Choice {
     }
 }
 
+fn of(class: u8) -> FlowKind {
+    FlowKind { class, dscp: 0 }
+}
+
 fn in_use(pair: &Pair, side: usize) -> Vec<(u8, String)> {
     let named = pair.ends[side].schedulers();
     named
@@ -59,7 +65,7 @@ fn the_server_uses_what_is_chosen_for_a_class() {
     pair.ends[ROUTER].choose(choice(3, "redundant"));
     pair.ends[ROUTER].choose(choice(4, "unheard-of"));
     pair.run_for(200);
-    let talk = pair.talk_of(3, 0, MB);
+    let talk = pair.talk_of(of(3), 0, MB);
     pair.finish_all(30);
     let wanted = named([(0, "roundrobin"), (3, "redundant"), (4, "default")]);
     assert_eq!(in_use(&pair, SERVER), wanted);
@@ -69,6 +75,45 @@ fn the_server_uses_what_is_chosen_for_a_class() {
     );
     let fates: Vec<_> = pair.results.iter().map(|result| result.fate).collect();
     assert_eq!(fates, [Fate::InUse, Fate::InUse, Fate::Refused]);
+}
+
+/// Marks everything, and notes what it is for.
+struct Witness(Arc<Mutex<Vec<Traffic>>>);
+
+impl Scheduler for Witness {
+    fn get_send(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
+        self.0.lock().expect("nobody panics").push(flow.traffic);
+        (0..flow.subflows.len()).for_each(|position| marks.mark(position));
+    }
+}
+
+#[test]
+fn both_ends_know_what_a_flow_carries() {
+    let mut pair = pair();
+    let seen = [ROUTER, SERVER].map(|side| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let notes = seen.clone();
+        let witness = Factory::new("witness", move || {
+            let notes = notes.clone();
+            Box::new(move || Box::new(Witness(notes.clone())))
+        });
+        pair.ends[side].use_scheduler(pair.now, 0, Some(witness));
+        seen
+    });
+    let voice = FlowKind { class: 0, dscp: 46 };
+    pair.talk_of(voice, 5_000, 5_000);
+    pair.finish_all(10);
+    let traffic = Traffic {
+        destination: Some(TO),
+        dscp: 46,
+    };
+    for seen in seen {
+        let seen = seen.lock().expect("nobody panics");
+        assert!(
+            !seen.is_empty() && seen.iter().all(|it| *it == traffic),
+            "{seen:?}"
+        );
+    }
 }
 
 #[test]
@@ -130,7 +175,7 @@ fn who_is_ejected_is_out_of_every_class_at_once_and_flows_go_on() {
         }
         pair.ends[side].use_scheduler(now, 5, native("minrtt").map(Into::into));
         for class in [0, 1, 2, 5] {
-            pair.talk_of(class, 2 * MB, 2 * MB);
+            pair.talk_of(of(class), 2 * MB, 2 * MB);
         }
         pair.finish_all(60);
         let ejected: Vec<_> = pair
@@ -171,7 +216,7 @@ fn who_takes_too_much_is_ejected_once_and_nobody_pays_for_it() {
     pair.ends[SERVER].use_scheduler(now, 0, Some(slow()));
     pair.ends[SERVER].use_scheduler(now, 1, Some(turncoat()));
     for flow in 0..50 {
-        pair.talk_of(flow % 2, 0, MB / 10);
+        pair.talk_of(of(flow % 2), 0, MB / 10);
     }
     pair.finish_all(60);
     let reasons: Vec<_> = pair

@@ -6,6 +6,7 @@
 //! nothing arrives; what was sent then is sent again after a timeout that doubles, as in RFC 6298.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -13,7 +14,7 @@ use guywire_sched::{SubflowId, Time, native};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-use crate::record::{self, Choice, ChoiceResult, Destination, Piece};
+use crate::record::{self, Choice, ChoiceResult, Destination, FlowKind, Piece};
 use crate::session::{Answer, Config, Event, Read, Session, Side};
 use crate::{FlowReason, Incident, Outgoing, PathAttributes, SubflowInfo};
 
@@ -89,6 +90,9 @@ pub(super) struct Talk {
     pub(super) longest_gap: [Duration; 2],
 }
 
+/// Where every flow leads.
+pub(super) const TO: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 80);
+
 pub(super) struct Pair {
     pub(super) now: Time,
     pub(super) seed: u64,
@@ -159,13 +163,14 @@ impl Pair {
 
     /// Opens a flow over which the router's side sends `up` bytes and the server's `down`.
     pub(super) fn talk(&mut self, up: u64, down: u64) -> u64 {
-        self.talk_of(0, up, down)
+        self.talk_of(FlowKind::default(), up, down)
     }
 
-    /// The same for a flow of a class.
-    pub(super) fn talk_of(&mut self, class: u8, up: u64, down: u64) -> u64 {
-        let to = Destination::Service("test".into());
-        let id = self.ends[ROUTER].open(self.now, to, class).expect("a flow");
+    /// The same for a flow of some kind.
+    pub(super) fn talk_of(&mut self, kind: FlowKind, up: u64, down: u64) -> u64 {
+        let id = self.ends[ROUTER]
+            .open(self.now, Destination::Address(TO), kind)
+            .expect("a flow");
         self.talks.insert(
             id,
             Talk {
