@@ -1,5 +1,7 @@
 //! The BPF schedulers that Guywire brings along, as objects (`bpf/` in the repository).
 
+use sha2::{Digest as _, Sha256};
+
 /// A scheduler that is built in.
 #[derive(Debug, Clone, Copy)]
 pub struct Embedded {
@@ -33,3 +35,15 @@ pub const EMBEDDED: &[Embedded] = embedded![
     "bpf_blest",
     "bpf_early"
 ];
+
+/// The one of this name.
+pub fn find(name: &str) -> Option<&'static Embedded> {
+    EMBEDDED.iter().find(|embedded| embedded.name == name)
+}
+
+impl Embedded {
+    /// SHA-256 of the object file, as of every object.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(self.object).into()
+    }
+}

@@ -16,6 +16,7 @@
 //! `lambda` are those of the authors' kernel module (multipath-tcp.org, net/mptcp/mptcp_blest.c), which
 //! moves it when something was retransmitted; here the window that was in the way counts, as in the paper.
 
+use crate::minrtt::MinRtt;
 use crate::{FlowView, Marks, Scheduler, SubflowView, Time};
 
 /// `lambda` in thousandths: where it begins and its bounds.
@@ -91,9 +92,7 @@ impl Scheduler for Blest {
 
     /// What was lost holds up all that follows: the quickest link with room has it.
     fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        if let Some((position, _)) = flow.quickest(|subflow| subflow.room > 0) {
-            marks.mark(position);
-        }
+        MinRtt.get_send(flow, marks);
     }
 }
 

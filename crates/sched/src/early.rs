@@ -14,6 +14,7 @@
 //! the lower threshold now, or that has nothing on its way, is not passed over, whatever the average says: else it
 //! would stand idle until that has followed. Nothing waits longer than [`PATIENCE`].
 
+use crate::minrtt::MinRtt;
 use crate::{FlowView, Marks, Scheduler, SubflowView};
 
 /// Thresholds of the average queue, in microseconds; the upper one is three times the lower: at least twice, says the
@@ -155,9 +156,7 @@ impl Scheduler for Early {
 
     /// What was lost holds up all that follows: the quickest link with room has it.
     fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        if let Some((position, _)) = flow.quickest(|subflow| subflow.room > 0) {
-            marks.mark(position);
-        }
+        MinRtt.get_send(flow, marks);
     }
 }
 

@@ -15,6 +15,7 @@
 
 use std::time::Duration;
 
+use crate::minrtt::MinRtt;
 use crate::{FlowView, Marks, Scheduler, SubflowView};
 
 /// Who waits goes on until a quarter more speaks against it (section 4).
@@ -66,9 +67,7 @@ impl Scheduler for Ecf {
 
     /// What was lost holds up all that follows: the quickest link with room has it.
     fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        if let Some((position, _)) = flow.quickest(|subflow| subflow.room > 0) {
-            marks.mark(position);
-        }
+        MinRtt.get_send(flow, marks);
     }
 }
 

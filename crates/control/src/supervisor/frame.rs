@@ -150,8 +150,10 @@ impl Frame {
         worker: WorkerCommand,
         adoptee: Option<Adoptee>,
     ) -> Result<Self, SupervisorError> {
+        let names = classes.iter().map(|class| class.name.clone()).collect();
         let schedulers = Arc::new(Schedulers::open(state_dir, classes)?);
         let board = Board::new(role, name, Journal::open(state_dir));
+        board.update(|status| status.classes = names);
         let access = Arc::new(Access {
             board: board.clone(),
             stop: Notify::new(),

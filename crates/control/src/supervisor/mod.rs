@@ -48,7 +48,7 @@ pub use process::{SpawnError, WorkerCommand};
 pub use restart::{RestartPolicy, Verdict};
 pub use router::run_router;
 pub use schedulers::{
-    ChoiceRequest, Chosen, ClassAnswer, MAX_QUARANTINED, Quarantined, UseRequest,
+    ChoiceRequest, Chosen, ClassAnswer, MAX_QUARANTINED, Quarantined, UseRequest, class_label,
 };
 pub use server::run_server;
 pub use socket::{

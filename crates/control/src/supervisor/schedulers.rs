@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use data_encoding::{BASE64, HEXLOWER};
-use guywire_ebpf::scheduler::Bpf;
+use guywire_ebpf::embedded;
 use guywire_flow::record::{MAX_MAP_BYTES, MAX_MAP_VALUES, MAX_NAME, MAX_OBJECT};
 use guywire_sched::native;
 use serde::{Deserialize, Serialize};
@@ -177,6 +177,15 @@ struct Stored {
     /// By name of the class.
     chosen: BTreeMap<String, Chosen>,
     quarantine: Vec<Quarantined>,
+}
+
+/// How people are told of a class of traffic, by its number and, where that is known, its name.
+pub fn class_label(id: u8, name: Option<&str>) -> String {
+    match (id, name) {
+        (0, _) => "all else".to_owned(),
+        (_, Some(name)) if !name.is_empty() => name.to_owned(),
+        (id, _) => format!("class {id}"),
+    }
 }
 
 /// The choices of a router, or the quarantine of a server.
@@ -429,7 +438,7 @@ fn by_default(class: u8) -> ChosenScheduler {
 fn built_in(name: &str) -> Option<SchedulerId> {
     let hash = match native(name) {
         Some(_) => None,
-        None => Some(HEXLOWER.encode(&Bpf::embedded(name)?.hash())),
+        None => Some(HEXLOWER.encode(&embedded::find(name)?.hash())),
     };
     let name = name.to_owned();
     Some(SchedulerId { name, hash })

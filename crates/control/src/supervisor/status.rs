@@ -54,6 +54,9 @@ pub struct Status {
     pub flows_reset: u64,
     /// The scheduler of all traffic that belongs to no class.
     pub scheduler: String,
+    /// Names of the classes of traffic by their numbers; 0, all other traffic, has an empty one (router).
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// The schedulers in use, by session and class.
     #[serde(default)]
     pub schedulers: Vec<SchedulerReport>,
@@ -156,6 +159,7 @@ impl Board {
             flows_opened: 0,
             flows_reset: 0,
             scheduler: String::new(),
+            classes: vec![],
             schedulers: vec![],
             memory_bytes: 0,
             repeated_bytes: 0,

@@ -33,7 +33,7 @@ use guywire_sched::{
 };
 use thiserror::Error;
 
-use crate::embedded::EMBEDDED;
+use crate::embedded;
 use crate::fault::{Fault, FaultKind};
 use crate::machine::Machine;
 use crate::object::{Callbacks, Object};
@@ -139,7 +139,7 @@ impl Bpf {
 
     /// The built-in one of that name.
     pub fn embedded(name: &str) -> Option<Bpf> {
-        let embedded = EMBEDDED.iter().find(|embedded| embedded.name == name)?;
+        let embedded = embedded::find(name)?;
         Some(Bpf::load(embedded.name, embedded.object).expect("what is built in loads"))
     }
 

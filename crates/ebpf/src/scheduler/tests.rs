@@ -4,6 +4,7 @@ use guywire_sched::guard::{Budget, Guard, Question};
 use guywire_sched::{MapValue, SubflowView, Time};
 
 use super::*;
+use crate::embedded::EMBEDDED;
 
 fn subflow(path: u8) -> SubflowView {
     SubflowView {

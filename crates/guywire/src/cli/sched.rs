@@ -14,7 +14,7 @@ use super::output::print;
 use super::runtime;
 use running::{End, UseArgs};
 
-mod check;
+pub(super) mod check;
 mod list;
 mod running;
 

@@ -1,25 +1,23 @@
 //! `guywire sim`: what schedulers would do over links that are only simulated, as a table, JSON, or a plot.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::Args;
-use guywire_ebpf::loader::limits;
-use guywire_ebpf::scheduler::{Bpf, Settings};
+use guywire_ebpf::scheduler::Settings;
 use guywire_lab::scenario::{MAX_DURATION, Scenario};
 use guywire_lab::spec::{LinkSpecs, read_duration};
 use guywire_lab::story;
-use guywire_sched::{Factory, native};
+use guywire_sched::Factory;
 use guywire_sim::network::{Algorithm, Network};
 use guywire_sim::sweep::on_all_cores;
 use guywire_sim::workload::{Workload, read_bytes};
 use guywire_sim::{Measured, plot};
 
 use super::output::print;
+use super::sched::check::{self, Found};
 
 mod table;
 
@@ -165,23 +163,9 @@ impl Sim {
 
 /// The scheduler of this name, or in this object file.
 fn factory(name: &str) -> anyhow::Result<Factory> {
-    if let Some(native) = native(name) {
-        return Ok(native.into());
+    match check::find(name)? {
+        Found::Native(native) => Ok(native.into()),
+        Found::Bpf(Ok(bpf)) => Ok(bpf.factory(Settings::default())),
+        Found::Bpf(Err(unfit)) => bail!("{name}: {unfit}"),
     }
-    let bpf = match Bpf::embedded(name) {
-        Some(bpf) => bpf,
-        None => Bpf::load(name, &object(name)?).map_err(|unfit| anyhow!("{name}: {unfit}"))?,
-    };
-    Ok(bpf.factory(Settings::default()))
-}
-
-/// Reads an object file, no more of it than the loader takes.
-fn object(path: &str) -> anyhow::Result<Vec<u8>> {
-    let file = File::open(path).with_context(|| {
-        format!("`{path}` is neither a scheduler that is built in (`guywire sched list`) nor a file that can be read")
-    })?;
-    let mut bytes = Vec::new();
-    let read = file.take(limits::FILE as u64 + 1).read_to_end(&mut bytes);
-    read.with_context(|| format!("cannot read {path}"))?;
-    Ok(bytes)
 }

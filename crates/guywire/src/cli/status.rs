@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use guywire_control::client::{Client, ClientError};
-use guywire_control::supervisor::Status;
+use guywire_control::supervisor::{Status, class_label};
 use guywire_control::worker::{PathStatus, SchedulerReport};
 
 use super::EXIT_NOT_RUNNING;
@@ -80,7 +80,11 @@ fn render(status: &Status) -> String {
 
 /// The schedulers of a router's classes of traffic, where there are any.
 fn classes(status: &Status) -> String {
-    let of_class = |report: &SchedulerReport| format!("; class {}: {}", report.class, report.here);
+    let of_class = |report: &SchedulerReport| {
+        let name = status.classes.get(usize::from(report.class));
+        let label = class_label(report.class, name.map(String::as_str));
+        format!("; {label}: {}", report.here)
+    };
     let classes = status.schedulers.iter();
     classes
         .filter(|report| status.role == "router" && report.class > 0)
@@ -217,7 +221,7 @@ mod tests {
             "routers": [],
             "paths": [{"session": "server", "link": "wan1", "state": "up", "srtt_us": 20500, "rate_bps": 100_000_000,
                        "subflows": 2, "sent_bytes": 1000, "received_bytes": 2_000_000}],
-            "flows": 3, "flows_opened": 9, "flows_reset": 1, "scheduler": "default",
+            "flows": 3, "flows_opened": 9, "flows_reset": 1, "scheduler": "default", "classes": ["", "web"],
             "schedulers": [
                 {"session": "server", "class": 0, "here": {"name": "default"}, "asked": null, "answer": null, "decisions": 1},
                 {"session": "server", "class": 1, "here": {"name": "redundant"}, "asked": null, "answer": null, "decisions": 1},
@@ -227,7 +231,7 @@ mod tests {
         let text = render(&serde_json::from_value(json).unwrap());
         for part in [
             "router home: running",
-            "scheduler: default; class 1: redundant",
+            "scheduler: default; web: redundant",
             "20.5 ms",
             "100.0 Mbit/s",
             "no carrier",

@@ -28,7 +28,7 @@ use super::refused::Refused;
 use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, schedulers};
 
 /// How the server's session is called in status.
-const SERVER: &str = "server";
+pub(super) const SERVER: &str = "server";
 /// A failure of a link that goes on is told again after this.
 const TOLD_FOR: Duration = Duration::from_secs(600);
 

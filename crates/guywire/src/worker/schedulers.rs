@@ -12,7 +12,7 @@ use guywire_control::worker::{
     Answer, Budget, ChosenScheduler, Ejection, MapSetting, SchedulerId, SchedulerReport,
     SchedulerSetup, TracedDecision,
 };
-use guywire_ebpf::embedded::EMBEDDED;
+use guywire_ebpf::embedded;
 use guywire_ebpf::scheduler::{Bpf, Settings, Several};
 use guywire_flow::record::{ChoiceResult, Fate, MAX_OBJECT};
 use guywire_flow::{Incident, Session};
@@ -20,6 +20,8 @@ use guywire_sched::guard::{Decision, Limits, Question};
 use guywire_sched::{Factory, MapValue, Reason, native};
 use guywire_transport::router::{ClassReport, Scheduling};
 use guywire_transport::session::SessionHandle;
+
+use super::router::SERVER;
 
 /// What the sessions of a worker hold schedulers to.
 pub(super) fn limits(budget: Budget) -> Limits {
@@ -43,9 +45,8 @@ pub(super) fn settings(budget: Budget, in_turn: bool, maps: &[MapValue]) -> Sett
 
 /// The object that is built in with this name and hash.
 pub(super) fn built_in(name: &str, hash: [u8; 32]) -> Option<(Bpf, &'static [u8])> {
-    let embedded = EMBEDDED.iter().find(|embedded| embedded.name == name)?;
-    let bpf = Bpf::embedded(name)?;
-    (bpf.hash() == hash).then_some((bpf, embedded.object))
+    let found = embedded::find(name).filter(|embedded| embedded.hash() == hash)?;
+    Some((Bpf::embedded(name)?, found.object))
 }
 
 /// What a router's worker is told to schedule with, by class. What cannot be had is `default`, with the reason
@@ -176,7 +177,7 @@ pub(super) fn ejection(session: &str, incident: Incident) -> Ejection {
 pub(super) fn at_the_server(scheduler: &Factory, reason: Reason, text: &str) -> Ejection {
     Ejection {
         scheduler: id(scheduler),
-        session: "server".to_owned(),
+        session: SERVER.to_owned(),
         reason: reason.name().to_owned(),
         text: format!("at the server: {text}"),
         flow: 0,

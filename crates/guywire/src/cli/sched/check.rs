@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use data_encoding::HEXLOWER;
 use guywire_ebpf::loader::limits;
 use guywire_ebpf::scheduler::{Bpf, Settings, Unfit};
-use guywire_sched::{Factory, native};
+use guywire_sched::{Factory, Native, native};
 use guywire_sim::{schedulers, states};
 use serde::Serialize;
 
@@ -79,17 +79,28 @@ pub(super) fn run(what: &str, json: bool) -> anyhow::Result<ExitCode> {
 
 /// Checks a scheduler that is built in, or an object file.
 fn check(what: &str) -> anyhow::Result<Report> {
+    Ok(match find(what)? {
+        Found::Native(native) => Report::played(what, "native", &Factory::from(native)),
+        Found::Bpf(Ok(bpf)) => Report::of_object(&bpf),
+        Found::Bpf(Err(unfit)) => Report::unfit(what, &unfit),
+    })
+}
+
+/// A scheduler that somebody named.
+pub(in crate::cli) enum Found {
+    Native(&'static Native),
+    Bpf(Result<Bpf, Unfit>),
+}
+
+/// The scheduler of this name, or else in this object file.
+pub(in crate::cli) fn find(what: &str) -> anyhow::Result<Found> {
     if let Some(native) = native(what) {
-        return Ok(Report::played(what, "native", &Factory::from(native)));
+        return Ok(Found::Native(native));
     }
-    let bpf = match Bpf::embedded(what) {
+    Ok(Found::Bpf(match Bpf::embedded(what) {
         Some(bpf) => Ok(bpf),
         None => Bpf::load(what, &read(what)?),
-    };
-    Ok(match bpf {
-        Ok(bpf) => Report::of_object(&bpf),
-        Err(unfit) => Report::unfit(what, &unfit),
-    })
+    }))
 }
 
 /// Reads an object file, no more of it than the loader takes.

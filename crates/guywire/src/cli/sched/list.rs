@@ -4,10 +4,9 @@ use anyhow::bail;
 use comfy_table::{ContentArrangement, Table, presets};
 use data_encoding::HEXLOWER;
 use guywire_control::client::{Client, ClientError};
-use guywire_control::supervisor::{Chosen, SchedulersAnswer};
+use guywire_control::supervisor::{Chosen, SchedulersAnswer, class_label};
 use guywire_control::worker::{Answer, SchedulerId, SchedulerReport};
-use guywire_ebpf::embedded::{EMBEDDED, Embedded};
-use guywire_ebpf::scheduler::Bpf;
+use guywire_ebpf::embedded::{self, EMBEDDED, Embedded};
 use guywire_sched::{NATIVE, native};
 
 /// A table of all, with their state where a router or server runs.
@@ -47,7 +46,7 @@ fn table(running: Option<&SchedulersAnswer>) -> String {
         own.extend(answer.quarantine.iter().map(|entry| (&entry.id, None)));
     }
     for embedded in EMBEDDED {
-        let hash = Bpf::embedded(embedded.name).map(|bpf| HEXLOWER.encode(&bpf.hash()));
+        let hash = Some(HEXLOWER.encode(&embedded.hash()));
         own.retain(|(id, _)| id.hash != hash);
         let state = state(running, |id| id.hash == hash);
         let overview = overview(embedded);
@@ -82,12 +81,7 @@ fn state(running: Option<&SchedulersAnswer>, is: impl Fn(&SchedulerId) -> bool) 
     }
     let class = |id: u8| {
         let class = answer.classes.iter().find(|class| class.id == id);
-        let name = class.map_or("", |class| class.name.as_str());
-        match (id, name) {
-            (0, _) => "all else".to_owned(),
-            (id, "") => format!("class {id}"),
-            (_, name) => name.to_owned(),
-        }
+        class_label(id, class.map(|class| class.name.as_str()))
     };
     let place = |report: &SchedulerReport| {
         let there = match &report.answer {
@@ -115,7 +109,7 @@ fn state(running: Option<&SchedulersAnswer>, is: impl Fn(&SchedulerId) -> bool) 
 
 /// What there is to know of one.
 pub(super) fn explain(name: &str) -> anyhow::Result<String> {
-    if let Some(embedded) = EMBEDDED.iter().find(|embedded| embedded.name == name) {
+    if let Some(embedded) = embedded::find(name) {
         return Ok(embedded.page.to_owned());
     }
     match native(name) {
