@@ -12,6 +12,7 @@
 mod check;
 mod explain;
 mod router;
+mod schedulers;
 mod schema;
 mod server;
 
@@ -21,7 +22,8 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use explain::{explain, markdown};
-pub use router::{Capture, ClassConfig, Fail, LinkConfig, NewRouter, ROUTER, RouterConfig};
+pub use router::{Capture, Fail, LinkConfig, NewRouter, ROUTER, RouterConfig};
+pub use schedulers::ClassConfig;
 pub(crate) use schema::parse_resolver;
 pub use schema::{Absent, ByteSize, Kind, Schema, Section, Setting, is_name, schedulers};
 pub use server::{NewServer, SERVER, ServerConfig};

@@ -9,9 +9,12 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::check::Check;
+use super::schedulers::{
+    CLASS, ClassConfig, SCHEDULERS, WrittenBudget, WrittenClass, check_classes,
+};
 use super::schema::{Absent, ByteSize, Kind, Schema, Section, Setting, parse_network};
 use super::{ConfigError, read};
-use crate::worker::{Budget, ClassRule, Priority, SecretText, ServerPeer};
+use crate::worker::{Budget, Priority, SecretText, ServerPeer};
 
 /// All settings of router.toml.
 pub static ROUTER: Schema = Schema {
@@ -139,45 +142,6 @@ const LINK: Section = Section {
     ],
 };
 
-const CLASS: Section = Section {
-    name: "class",
-    repeated: Some((0, 15)),
-    text: "Traffic with a scheduler of its own, for example redundant for SSH. A connection belongs to the first class of \
-           which it meets everything that is given.",
-    settings: &[
-        Setting {
-            key: "name",
-            kind: Kind::Name,
-            default: Absent::Required,
-            text: "Its name, for `guywire sched use --class NAME`. Names must differ.",
-        },
-        Setting {
-            key: "scheduler",
-            kind: Kind::Scheduler,
-            default: Absent::Else("the one of all other traffic"),
-            text: "Its scheduler.",
-        },
-        Setting {
-            key: "ports",
-            kind: Kind::List(&Kind::Integer(1, 65_535), 1, 64),
-            default: Absent::Else("any"),
-            text: "Destination ports.",
-        },
-        Setting {
-            key: "sources",
-            kind: Kind::List(&Kind::Network, 1, 64),
-            default: Absent::Else("any"),
-            text: "Addresses and networks of the LAN that the connection comes from.",
-        },
-        Setting {
-            key: "dscp",
-            kind: Kind::List(&Kind::Integer(0, 63), 1, 64),
-            default: Absent::Else("any"),
-            text: "Values of DSCP in the connection's first packet.",
-        },
-    ],
-};
-
 const CAPTURE: Section = Section {
     name: "capture",
     repeated: None,
@@ -227,31 +191,6 @@ const DNS: Section = Section {
     ],
 };
 
-/// What a scheduler may take.
-pub(super) const SHARE: Setting = Setting {
-    key: "share",
-    kind: Kind::Integer(1, 100),
-    default: Absent::Is("20"),
-    text: "Percent of a processor that the schedulers of one session may take together; a scheduler that takes more is \
-           ejected. Those built into Guywire take less than 5.",
-};
-
-/// What a call of a scheduler may take.
-pub(super) const INSTRUCTIONS: Setting = Setting {
-    key: "instructions",
-    kind: Kind::Integer(1_000, 10_000_000),
-    default: Absent::Is("100000"),
-    text: "Instructions that one decision of a BPF scheduler may take; one that needs more is ejected. The dearest of \
-           Linux's own needs 400 with eight links.",
-};
-
-const SCHEDULERS: Section = Section {
-    name: "schedulers",
-    repeated: None,
-    text: "What schedulers may cost before they are ejected.",
-    settings: &[SHARE, INSTRUCTIONS],
-};
-
 pub(super) const LIMITS: Section = Section {
     name: "limits",
     repeated: None,
@@ -285,7 +224,7 @@ struct Written {
     #[serde(default)]
     class: Vec<WrittenClass>,
     #[serde(default)]
-    schedulers: WrittenSchedulers,
+    schedulers: WrittenBudget,
     #[serde(default)]
     capture: WrittenCapture,
     #[serde(default)]
@@ -314,24 +253,6 @@ struct WrittenLink {
     cost: Option<u32>,
     congestion: Option<String>,
     metered: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct WrittenClass {
-    name: String,
-    scheduler: Option<String>,
-    #[serde(default)]
-    ports: Vec<u16>,
-    #[serde(default)]
-    sources: Vec<String>,
-    #[serde(default)]
-    dscp: Vec<u8>,
-}
-
-#[derive(Deserialize, Default)]
-struct WrittenSchedulers {
-    share: Option<u8>,
-    instructions: Option<u64>,
 }
 
 #[derive(Deserialize, Default)]
@@ -426,17 +347,6 @@ pub struct Capture {
     pub fail: Fail,
 }
 
-/// Traffic with a scheduler of its own.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClassConfig {
-    /// Its name.
-    pub name: String,
-    /// Its scheduler; `None`: as all other traffic.
-    pub scheduler: Option<String>,
-    /// What belongs to it.
-    pub rule: ClassRule,
-}
-
 /// What happens to the LAN when Guywire cannot work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -493,34 +403,7 @@ impl RouterConfig {
                 check.problem_at("link", index, "device", what);
             }
         }
-        let mut names = HashSet::new();
-        for (index, class) in self.classes.iter().enumerate() {
-            if !names.insert(&class.name) {
-                let what = format!("two classes are named \"{}\"; rename one", class.name);
-                check.problem_at("class", index, "name", what);
-            }
-            if class.rule == ClassRule::default() {
-                let what = format!(
-                    "class \"{}\" has no `ports`, `sources` or `dscp`, and so would be all traffic: that is the `scheduler` \
-                     at the top of the file",
-                    class.name
-                );
-                check.problem_at("class", index, "name", what);
-            }
-        }
-    }
-}
-
-fn class(written: WrittenClass) -> ClassConfig {
-    let networks = written.sources.iter().filter_map(|net| parse_network(net));
-    ClassConfig {
-        rule: ClassRule {
-            ports: written.ports,
-            sources: networks.collect(),
-            dscp: written.dscp,
-        },
-        name: written.name,
-        scheduler: written.scheduler,
+        check_classes(&self.classes, check);
     }
 }
 
@@ -538,8 +421,12 @@ fn resolve(written: Written) -> RouterConfig {
     RouterConfig {
         name: written.name.unwrap_or_else(|| "router".into()),
         scheduler: written.scheduler.unwrap_or_else(|| "default".into()),
-        classes: written.class.into_iter().map(class).collect(),
-        budget: Budget::new(written.schedulers.share, written.schedulers.instructions),
+        classes: written
+            .class
+            .into_iter()
+            .map(WrittenClass::resolve)
+            .collect(),
+        budget: written.schedulers.resolve(),
         state_dir: written.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
         run_dir: written.run_dir.unwrap_or_else(|| crate::RUN_DIR.into()),
         server: ServerPeer {

@@ -10,7 +10,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::check::Check;
-use super::router::{INSTRUCTIONS, LIMITS, SHARE, WrittenLimits};
+use super::router::{LIMITS, WrittenLimits};
+use super::schedulers::{INSTRUCTIONS, SHARE, WrittenBudget};
 use super::schema::{
     Absent, ByteSize, Kind, Schema, Section, Setting, parse_network, parse_resolver,
 };
@@ -126,8 +127,8 @@ struct Written {
 #[serde(default)]
 struct WrittenSchedulers {
     objects_from: Vec<String>,
-    share: Option<u8>,
-    instructions: Option<u64>,
+    #[serde(flatten)]
+    budget: WrittenBudget,
 }
 
 #[derive(Deserialize, Default)]
@@ -215,7 +216,7 @@ fn resolve(written: Written) -> ServerConfig {
             .collect(),
         allow_ports: written.policy.allow_ports,
         objects_from: written.schedulers.objects_from,
-        budget: Budget::new(written.schedulers.share, written.schedulers.instructions),
+        budget: written.schedulers.budget.resolve(),
         session_memory,
         max_flows,
     }
