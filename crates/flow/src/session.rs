@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use guywire_sched::guard::Limits;
-use guywire_sched::{Factory, SubflowId, Time, Traffic};
+use guywire_sched::{Factory, SubflowId, Time};
 use thiserror::Error;
 
 use crate::control::{ControlSender, Once};
@@ -318,7 +318,7 @@ impl Session {
         }
         self.next_flow += 2;
         let id = self.next_flow;
-        let mut flow = self.new_flow(now, kind.class, to.traffic(kind.dscp), self.peer_share);
+        let mut flow = self.new_flow(now, &to, kind, self.peer_share);
         flow.opening = Some(Default::default());
         let window = flow.window;
         flow.recv.grant(window);
@@ -333,7 +333,8 @@ impl Session {
         Ok(id)
     }
 
-    fn new_flow(&mut self, now: Time, class: u8, traffic: Traffic, send_limit: u64) -> Flow {
+    fn new_flow(&mut self, now: Time, to: &Destination, kind: FlowKind, send_limit: u64) -> Flow {
+        let (class, traffic) = (kind.class, to.traffic(kind.dscp));
         let growth = self.credit.first_helping();
         let window = self.credit.share() + growth;
         let scheduler = self.schedulers.of(class).instance();

@@ -181,7 +181,7 @@ impl Task<'_> {
             None => false,
         };
         let ticks = self.tick_at(wants.figures);
-        if let Some(at) = ticks {
+        if let Some(at) = ticks.filter(|&at| at != tick.deadline()) {
             tick.as_mut().reset(at);
         }
         let mut signal = pin!(signals.transmit.notified());

@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use super::schedulers::{ChoiceError, ClassAnswer, Quarantined, Schedulers, UseRequest};
+use super::schedulers::{
+    ChoiceError, ClassAnswer, Quarantined, Schedulers, UseRequest, class_label,
+};
 use super::status::Board;
 use crate::invitation::{self, InviteError};
 use crate::store::{FileError, ServerStore};
@@ -63,6 +65,15 @@ pub struct SchedulersAnswer {
     pub in_use: Vec<SchedulerReport>,
     /// What is not used any more.
     pub quarantine: Vec<Quarantined>,
+}
+
+impl SchedulersAnswer {
+    /// How people are told of a class.
+    #[must_use]
+    pub fn label(&self, id: u8) -> String {
+        let class = self.classes.iter().find(|class| class.id == id);
+        class_label(id, class.map(|class| class.name.as_str()))
+    }
 }
 
 /// Body of `POST /pardon`.

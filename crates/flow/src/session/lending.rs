@@ -169,16 +169,15 @@ impl Session {
 
     /// The subflows of the same path that are lent to nobody else.
     fn alike(&self, to: SubflowId) -> impl Iterator<Item = (SubflowId, &Subflow)> {
-        let like = self.subflows.get(&to);
-        self.subflows
-            .iter()
-            .filter(move |(_, s)| {
-                like.is_some_and(|like| s.path == like.path)
-                    && (s.lent_to.is_none() || s.lent_to == like.and_then(|like| like.lent_to))
-                    && !s.closing
-                    && !s.suspect
-            })
-            .map(|(&id, s)| (id, s))
+        let like = self.subflows.get(&to).map(|s| (s.path, s.lent_to));
+        let fit = move |s: &Subflow| {
+            like.is_some_and(|(path, lent_to)| {
+                s.path == path && (s.lent_to.is_none() || s.lent_to == lent_to)
+            }) && !s.closing
+                && !s.suspect
+        };
+        let all = self.subflows.iter().map(|(&id, s)| (id, s));
+        all.filter(move |(_, s)| fit(s))
     }
 
     /// A subflow is lent no more.

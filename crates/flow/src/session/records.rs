@@ -191,12 +191,7 @@ impl Session {
             self.tell(Control::Refused { flow: id, reason });
             return Ok(());
         }
-        let mut flow = self.new_flow(
-            now,
-            kind.class,
-            to.traffic(kind.dscp),
-            window.min(MAX_SEND_WINDOW),
-        );
+        let mut flow = self.new_flow(now, &to, kind, window.min(MAX_SEND_WINDOW));
         flow.undecided = true;
         self.flows.insert(id, flow);
         self.start_lending(now);

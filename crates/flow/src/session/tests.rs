@@ -311,18 +311,34 @@ fn alone(now: Time, scheduler: &str) -> Session {
     session
 }
 
-/// The records of control that the session has for a subflow.
-fn control(session: &mut Session, now: Time, on: SubflowId) -> Vec<(u64, Control)> {
+/// The records that the session has for a subflow.
+fn records(session: &mut Session, now: Time, on: SubflowId) -> Vec<Record> {
     let mut outgoing = Outgoing::default();
     session.poll_transmit(now, on, 65_536, &mut outgoing);
     let bytes = outgoing.copy_to_bytes(outgoing.remaining());
-    let (mut rest, mut found) = (&bytes[..], Vec::new());
-    while let Some(record) = record::take(&mut rest).expect("well-formed records") {
-        if let Record::Control(number, control) = record {
-            found.push((number, control));
-        }
-    }
-    found
+    let mut rest = &bytes[..];
+    std::iter::from_fn(|| record::take(&mut rest).expect("well-formed records")).collect()
+}
+
+/// Those of control.
+fn control(session: &mut Session, now: Time, on: SubflowId) -> Vec<(u64, Control)> {
+    let control = |record| match record {
+        Record::Control(number, control) => Some((number, control)),
+        _ => None,
+    };
+    let records = records(session, now, on).into_iter();
+    records.filter_map(control).collect()
+}
+
+/// Opens a flow that the other end accepts at once, by control record `number` on a subflow.
+fn accepted(session: &mut Session, now: Time, on: SubflowId, number: u64) -> u64 {
+    let to = Destination::Service("x".to_owned());
+    let flow = session.open(now, to, FlowKind::default()).expect("it may");
+    let window = 1 << 20;
+    let opened = Control::Opened { flow, window };
+    let told = session.handle_record(now, on, Record::Control(number, opened));
+    assert_eq!(told, Ok(()));
+    flow
 }
 
 #[test]
@@ -365,12 +381,7 @@ fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
         session.subflow_joined(now, id, path, SubflowInfo::default());
     }
     let mut open = |number, bytes: u64| {
-        let to = Destination::Service("x".to_owned());
-        let flow = session.open(now, to, FlowKind::default()).expect("it may");
-        let window = 1 << 20;
-        let opened = Control::Opened { flow, window };
-        let told = session.handle_record(now, quick, Record::Control(number, opened));
-        assert_eq!(told, Ok(()));
+        let flow = accepted(&mut session, now, quick, number);
         let data = vec![0; bytes as usize].into();
         session.write(now, flow, data).expect("it is there");
         flow
@@ -378,15 +389,11 @@ fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
     let first = open(0, FULL);
     let second = open(1, 1_400);
     let flows_on = |session: &mut Session, on| -> BTreeSet<u64> {
-        let mut outgoing = Outgoing::default();
-        session.poll_transmit(now, on, 65_536, &mut outgoing);
-        let bytes = outgoing.copy_to_bytes(outgoing.remaining());
-        let mut rest = &bytes[..];
-        let records = std::iter::from_fn(|| record::take(&mut rest).expect("well-formed records"));
         let flow = |record| match record {
             Record::Data { flow, .. } => Some(flow),
             _ => None,
         };
+        let records = records(session, now, on).into_iter();
         records.filter_map(flow).collect()
     };
     assert_eq!(flows_on(&mut session, quick), BTreeSet::from([first]));
@@ -413,42 +420,27 @@ fn copies_go_by_every_subflow_of_a_path_but_for_those_whose_window_collapsed() {
     for (id, path) in [(one, 0), (other, 0), (far, 1)] {
         session.subflow_joined(start, id, path, info);
     }
-    let to = Destination::Service("x".to_owned());
-    let flow = session
-        .open(start, to, FlowKind::default())
-        .expect("it may");
-    let window = 1 << 20;
-    let opened = Control::Opened { flow, window };
-    let told = session.handle_record(start, one, Record::Control(0, opened));
-    assert_eq!(told, Ok(()));
-    let carried = |session: &mut Session, now| {
+    let flow = accepted(&mut session, start, one, 0);
+    // What each carries of four chunks, while the figures of `other` stay as they are.
+    let carried = |session: &mut Session, now, of_other| {
         for _ in 0..4 {
             let data = vec![0; CHUNK as usize].into();
             session.write(now, flow, data).expect("it is there");
         }
         [one, other, far].map(|id| {
-            let mut out = Outgoing::default();
-            session.poll_transmit(now, id, 65_536, &mut out);
-            let bytes = out.copy_to_bytes(out.remaining());
-            session.handle_info(now, id, info);
-            let mut rest = &bytes[..];
-            let records = std::iter::from_fn(|| record::take(&mut rest).expect("well-formed"));
-            records
-                .filter(|record| matches!(record, Record::Data { .. }))
-                .count()
+            let records = records(session, now, id);
+            session.handle_info(now, id, if id == other { of_other } else { info });
+            let data = |record: &&Record| matches!(record, Record::Data { .. });
+            records.iter().filter(data).count()
         })
     };
-    assert_eq!(carried(&mut session, start), [2, 2, 4]);
+    assert_eq!(carried(&mut session, start, info), [2, 2, 4]);
     let collapsed = SubflowInfo { cwnd: 4, ..info };
     session.handle_info(start, other, collapsed);
-    let resting = |session: &mut Session, now| {
-        session.handle_info(now, other, collapsed);
-        carried(session, now)
-    };
-    assert_eq!(resting(&mut session, start), [4, 0, 4]);
+    assert_eq!(carried(&mut session, start, collapsed), [4, 0, 4]);
     let later = start + Duration::from_millis(1_500);
     session.handle_timeout(later);
-    assert_eq!(carried(&mut session, later), [2, 2, 4]);
+    assert_eq!(carried(&mut session, later, collapsed), [2, 2, 4]);
 }
 
 #[test]

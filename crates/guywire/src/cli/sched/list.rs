@@ -4,7 +4,7 @@ use anyhow::bail;
 use comfy_table::{ContentArrangement, Table, presets};
 use data_encoding::HEXLOWER;
 use guywire_control::client::{Client, ClientError};
-use guywire_control::supervisor::{Chosen, SchedulersAnswer, class_label};
+use guywire_control::supervisor::{Chosen, SchedulersAnswer};
 use guywire_control::worker::{Answer, SchedulerId, SchedulerReport};
 use guywire_ebpf::embedded::{self, EMBEDDED, Embedded};
 use guywire_sched::{NATIVE, native};
@@ -79,10 +79,6 @@ fn state(running: Option<&SchedulersAnswer>, is: impl Fn(&SchedulerId) -> bool) 
     if let Some(entry) = answer.quarantine.iter().find(|entry| is(&entry.id)) {
         return format!("out: {}", entry.reason);
     }
-    let class = |id: u8| {
-        let class = answer.classes.iter().find(|class| class.id == id);
-        class_label(id, class.map(|class| class.name.as_str()))
-    };
     let place = |report: &SchedulerReport| {
         let there = match &report.answer {
             Some(Answer::Refused { .. }) => ", refused by the server",
@@ -91,8 +87,8 @@ fn state(running: Option<&SchedulersAnswer>, is: impl Fn(&SchedulerId) -> bool) 
         };
         match answer.classes.is_empty() {
             // A server: whose flows?
-            true => format!("{}: {}", report.session, class(report.class)),
-            false => class(report.class) + there,
+            true => format!("{}: {}", report.session, answer.label(report.class)),
+            false => answer.label(report.class) + there,
         }
     };
     let places: Vec<String> = answer

@@ -11,7 +11,7 @@ use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use guywire_control::client::Client;
 use guywire_control::supervisor::{
     ChoiceRequest, Incident, PardonRequest, Quarantined, SchedulersAnswer, TraceAnswer,
-    TraceRequest, UseRequest, class_label,
+    TraceRequest, UseRequest,
 };
 use guywire_control::worker::{Answer, Ejection, MapSetting, TracedDecision};
 use guywire_ebpf::object::MapSpec;
@@ -342,7 +342,7 @@ fn decision(decision: &TracedDecision) -> String {
 /// `guywire sched trace`: decisions as they are made, for `seconds`.
 pub(super) async fn trace(client: &Client, seconds: Option<u64>) -> anyhow::Result<ExitCode> {
     let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let classes = client.get::<SchedulersAnswer>("/schedulers").await?.classes;
+    let schedulers: SchedulersAnswer = client.get("/schedulers").await?;
     let mut from = None;
     let mut numbers = std::collections::HashMap::new();
     eprintln!("paths that were marked are in [brackets]; end with Ctrl-C");
@@ -362,8 +362,7 @@ pub(super) async fn trace(client: &Client, seconds: Option<u64>) -> anyhow::Resu
                 let _ = writeln!(text, "... {missed} more");
             }
             *next = number + 1;
-            let named = classes.iter().find(|other| other.id == *class);
-            let class = class_label(*class, named.map(|class| class.name.as_str()));
+            let class = schedulers.label(*class);
             let _ = writeln!(text, "{session} {class} {}", decision(traced));
         }
         print(&text)?;
