@@ -157,14 +157,17 @@ impl Session {
 
     /// What is best in the place of a subflow that a flow of copies was lent: itself unless its window has
     /// collapsed, and if those of all did so, the first of them, which will be the first to recover.
-    pub(super) fn relief_of(&self, own: SubflowId) -> Option<SubflowId> {
-        let collapsed = |id: SubflowId| self.subflows.get(&id).and_then(|s| s.collapsed);
-        if collapsed(own).is_none() {
-            return Some(own);
+    pub(super) fn relief_of(&self, own: SubflowId) -> SubflowId {
+        if self
+            .subflows
+            .get(&own)
+            .is_none_or(|s| s.collapsed.is_none())
+        {
+            return own;
         }
-        self.alike(own)
-            .min_by_key(|(_, s)| s.collapsed)
-            .map(|(id, _)| id)
+        let first = self.alike(own).min_by_key(|(_, s)| s.collapsed);
+        // Nothing fits where its own is overdue too: then it is shown, and is full.
+        first.map_or(own, |(id, _)| id)
     }
 
     /// The subflows of the same path that are lent to nobody else.

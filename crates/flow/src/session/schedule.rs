@@ -211,7 +211,7 @@ impl Session {
                 .find(|id| fit(id) && self.subflows.get(id).is_some_and(|s| s.path == path))?,
             None => match flow.own.get(&path).copied().filter(fit) {
                 Some(own) if flow.copied == 0 => own,
-                Some(own) => self.relief_of(own)?,
+                Some(own) => self.relief_of(own),
                 None => match self.shared_on(flow, path) {
                     Some(shared) => shared,
                     None => trunk(&self.subflows, path)?,
