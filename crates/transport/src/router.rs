@@ -140,7 +140,8 @@ struct LinkState {
     attempts: usize,
     /// What kind of failure the last attempt was, so that it is told once and not with every attempt.
     failure: Option<DialReason>,
-    /// Attempts that are under way give up: one has succeeded.
+    /// Attempts that are under way give up: one has succeeded, or what they began from may be gone. It is
+    /// another one then.
     enough: Arc<Notify>,
 }
 
@@ -165,7 +166,13 @@ impl LinkState {
         self.attempts = 0;
         self.failure = None;
         let lives = |source| self.link.addresses.contains(source);
-        old.device != self.link.device || self.sources.is_empty() || !self.sources.iter().all(lives)
+        let renew = old.device != self.link.device
+            || self.sources.is_empty()
+            || !self.sources.iter().all(lives);
+        if renew {
+            std::mem::take(&mut self.enough).notify_waiters();
+        }
+        renew
     }
 
     /// A subflow from there has ended.
@@ -197,7 +204,7 @@ pub enum DialReason {
     NoHello,
     /// Another router with the same key has taken over.
     Superseded,
-    /// Another attempt has succeeded.
+    /// Another attempt has succeeded, or the link has changed.
     Enough,
 }
 
@@ -214,7 +221,7 @@ enum AttemptError {
     Hello(#[from] HelloError),
     #[error("another router with the same key has taken over")]
     Superseded,
-    #[error("another attempt has succeeded")]
+    #[error("another attempt has succeeded, or the link has changed")]
     Enough,
 }
 
@@ -385,9 +392,8 @@ impl Router {
         match opened.and_then(|(stream, hello)| self.admit(&session, stream, hello)) {
             Ok(stream) => {
                 let source = stream.get_ref().0.tcp().local_addr().map(|own| own.ip());
-                if let Some(link) = self.lock().links.get_mut(&path) {
-                    link.failure = None;
-                    link.sources.extend(source.as_ref().ok());
+                if !self.note_success(path, &enough, source.as_ref().ok()) {
+                    return session.with(|session, now| session.dial_failed(now, path));
                 }
                 if session.with(|session, now| session.path_state(now, path))
                     == Some(PathState::Down)
@@ -410,6 +416,18 @@ impl Router {
                 self.tell_failure(path, &error);
             }
         }
+    }
+
+    /// An attempt from `source` has succeeded. Returns whether the link is still the one that it began from.
+    fn note_success(&self, path: u8, enough: &Arc<Notify>, source: Option<&IpAddr>) -> bool {
+        let mut state = self.lock();
+        let link = state.links.get_mut(&path);
+        let Some(link) = link.filter(|link| Arc::ptr_eq(&link.enough, enough)) else {
+            return false;
+        };
+        link.failure = None;
+        link.sources.extend(source);
+        true
     }
 
     fn tell_failure(&self, path: u8, error: &AttemptError) {
