@@ -442,7 +442,7 @@ impl Session {
         if let Some(subflow) = self.subflows.get(&late).filter(|s| s.collapsed.is_none())
             && let Some(path) = self.paths.get_mut(&subflow.path)
         {
-            path.patience.repeated(bytes);
+            path.patience.repeated(now, bytes, subflow.info.srtt);
         }
         self.enqueue(id);
         self.unpark();
