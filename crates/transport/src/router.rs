@@ -140,8 +140,8 @@ struct LinkState {
     attempts: usize,
     /// What kind of failure the last attempt was, so that it is told once and not with every attempt.
     failure: Option<DialReason>,
-    /// Attempts that are under way give up: one has succeeded, or what they began from may be gone. It is
-    /// another one then.
+    /// Attempts that are under way give up: one has succeeded, or what they began from may be gone. In the second
+    /// case another one takes its place, by which an attempt that was through already sees it.
     enough: Arc<Notify>,
 }
 
@@ -157,7 +157,8 @@ impl LinkState {
     }
 
     /// The link is now like this. Returns whether its subflows cannot go on: the kernel keeps a connection whose
-    /// source address or device is gone, and it would fall silent. What merely came does not harm them.
+    /// source address or device is gone, and it would fall silent. What merely came does not harm them. Attempts
+    /// that are under way give up where they cannot.
     fn change(&mut self, link: Link) -> bool {
         let old = std::mem::replace(&mut self.link, link);
         if old == self.link {
