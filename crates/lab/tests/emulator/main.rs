@@ -126,7 +126,9 @@ fn count(receiver: &mut TcpStream, time: Duration) -> io::Result<u64> {
 /// arrive, in order of arrival.
 fn numbered(bench: &Bench, count: u32, mbit: u32) -> Vec<u32> {
     let (router, server) = udp_pair(bench);
-    assert!(passes(&router, &server), "addresses are resolved");
+    // The link may lose one of them.
+    let resolved = (0..10).any(|_| passes(&router, &server));
+    assert!(resolved, "addresses are resolved");
     thread::scope(|scope| {
         scope.spawn(|| {
             let begin = Instant::now();
