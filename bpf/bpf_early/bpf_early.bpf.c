@@ -21,6 +21,7 @@ char _license[] SEC("license") = "Dual MIT/GPL";
 
 struct link {
 	u64 average; /* the average queue in microseconds, times 2^WEIGHT */
+	u64 until; /* it is passed over until then, in nanoseconds, unless its queue is short before */
 	u32 least; /* the least round trip, in microseconds; 0 before the first */
 	u32 since; /* decisions since it was passed over */
 };
@@ -87,27 +88,47 @@ INLINE u64 share_of(struct link *link)
 	return base * CERTAIN / (CERTAIN - spread);
 }
 
+/*
+ * How long the queue is now, in microseconds: what the round trip tells, or what is in flight and would take longer
+ * than the least one.
+ */
+INLINE u32 queue_of(struct link *link, struct sock *ssk, struct tcp_sock *tcp)
+{
+	u32 queued = tcp->write_seq - tcp->snd_nxt;
+	u64 in_flight = (u64)ssk->sk_wmem_queued - queued;
+	u64 rate = ssk->sk_pacing_rate;
+	u64 takes = in_flight * 1000000 / (rate ? rate : 1);
+	u32 trip = tcp->srtt_us >> 3;
+
+	if (!link->least || trip < link->least)
+		link->least = trip;
+	if (takes > trip)
+		trip = takes < ~0U ? takes : ~0U;
+	return trip - link->least;
+}
+
 /* Whether the subflow is passed over this time. */
 INLINE bool passes_over(struct memory *memory, struct mptcp_subflow_context *subflow, struct sock *ssk,
-			struct tcp_sock *tcp)
+			struct tcp_sock *tcp, u64 now)
 {
 	struct link *link = &memory->links[subflow->remote_id % LINKS];
-	u32 micros = tcp->srtt_us >> 3;
+	u32 queue = queue_of(link, ssk, tcp);
 	bool idle, passes;
-	u32 queue;
 
-	if (!link->least || micros < link->least)
-		link->least = micros;
-	queue = micros - link->least;
 	link->average = link->average - (link->average >> WEIGHT) + queue;
 	idle = !ssk->tcp_rtx_queue.rb_node && tcp->write_seq == tcp->snd_nxt;
 	if (idle || queue <= LOWER) {
 		link->since = 0;
+		link->until = 0;
 		return false;
 	}
+	if (now < link->until)
+		return true;
 	memory->random = xorshift(memory->random);
 	passes = (memory->random & 0xffff) < share_of(link);
 	link->since = passes ? 0 : link->since + 1;
+	if (passes)
+		link->until = now + (u64)(tcp->srtt_us >> 3) * 1000;
 	return passes;
 }
 
@@ -118,8 +139,8 @@ int bpf_early_get_send(u64 *arguments)
 	struct candidate chosen = {}, any = {};
 	struct mptcp_subflow_context *subflow;
 	bool backups_rest = any_normal(msk);
+	u64 now = bpf_ktime_get_ns();
 	struct memory *memory;
-	u64 now;
 
 	memory = bpf_sk_storage_get(&memories, msk, NULL, SK_STORAGE_CREATE);
 	if (!memory)
@@ -137,7 +158,7 @@ int bpf_early_get_send(u64 *arguments)
 		tcp = bpf_skc_to_tcp_sock(ssk);
 		if (!tcp)
 			continue;
-		passes = passes_over(memory, subflow, ssk, tcp);
+		passes = passes_over(memory, subflow, ssk, tcp, now);
 		if (!bpf_sk_stream_memory_free(ssk))
 			continue;
 		consider(&any, subflow, tcp->srtt_us >> 3);
@@ -145,7 +166,6 @@ int bpf_early_get_send(u64 *arguments)
 			consider(&chosen, subflow, tcp->srtt_us >> 3);
 	}
 
-	now = bpf_ktime_get_ns();
 	if (!chosen.subflow && memory->waits_since && now >= memory->waits_since + PATIENCE)
 		chosen = any;
 	if (chosen.subflow)

@@ -3,16 +3,17 @@
 //! **Overview.** Floyd and Jacobson's "Random Early Detection Gateways for Congestion Avoidance" (IEEE/ACM
 //! Transactions on Networking, 1993), applied to links: the queue of a link, its round trip above the least that was
 //! seen, is averaged; above a lower threshold the link is passed over now and then, evenly spread and more often the
-//! longer the queue is, above an upper one always. The quickest of those that are left gets the chunk; without any, it
-//! waits.
+//! longer the queue is, above an upper one always. As a drop halves what TCP has in flight, that lasts until the queue
+//! is short, or for a round trip. The quickest of the links that are left gets the chunk; without any, it waits.
 //! **Typical use.** Links with long queues that others share: calls and games stay quick beside a transfer.
 //! **When it hurts.** Links whose round trip wanders by itself: that looks like a queue, and they are
 //! used less than they could be. Where others fill the queue, they win.
 //! **Production ready?** It is safe; where BBR keeps queues short itself there is little to gain.
 //!
-//! Deviations: queues are counted in time, and averaged by decisions, not by packets. A link whose round trip is below
-//! the lower threshold now, or that has nothing on its way, is not passed over, whatever the average says: else it
-//! would stand idle until that has followed. Nothing waits longer than [`PATIENCE`].
+//! Deviations: queues are counted in time, and averaged by decisions, not by packets. What is in flight and would take
+//! longer than the least round trip counts as queue at once: round trips tell of it only when it is there. A link
+//! whose queue is below the lower threshold now, or that has nothing on its way, is not passed over, whatever the average
+//! says: else it would stand idle until that has followed. Nothing waits longer than [`PATIENCE`].
 
 use crate::minrtt::MinRtt;
 use crate::{FlowView, Marks, Scheduler, SubflowView};
@@ -50,6 +51,8 @@ struct Link {
     average: u64,
     /// Decisions since it was passed over.
     since: u32,
+    /// It is passed over until then, in nanoseconds, unless its queue is short before.
+    until: u64,
 }
 
 impl Default for Early {
@@ -64,19 +67,17 @@ impl Default for Early {
 
 impl Early {
     /// Whether the link is passed over this time.
-    fn passes_over(&mut self, subflow: &SubflowView) -> bool {
-        let micros = u32::try_from(subflow.srtt.as_micros()).unwrap_or(u32::MAX);
-        let micros = micros.min(u32::MAX >> 3);
+    fn passes_over(&mut self, subflow: &SubflowView, now: u64) -> bool {
         let link = &mut self.links[usize::from(subflow.path) % LINKS];
-        if link.least == 0 || micros < link.least {
-            link.least = micros;
-        }
-        let queue = micros - link.least;
+        let queue = link.queue(subflow);
         link.average = link.average - (link.average >> WEIGHT) + u64::from(queue);
         let idle = subflow.unacked == 0 && subflow.queued == 0;
         if idle || queue <= LOWER {
-            link.since = 0;
+            (link.since, link.until) = (0, 0);
             return false;
+        }
+        if now < link.until {
+            return true;
         }
         let share = link.share();
         self.random = xorshift(self.random);
@@ -86,6 +87,9 @@ impl Early {
         } else {
             link.since.saturating_add(1)
         };
+        if passes {
+            link.until = now + u64::from(micros(subflow)) * 1_000;
+        }
         passes
     }
 
@@ -97,8 +101,9 @@ impl Early {
                 best[at] = Some((micros, position));
             }
         };
+        let now = flow.now.as_nanos();
         for (position, subflow) in flow.usable() {
-            let passes = self.passes_over(subflow);
+            let passes = self.passes_over(subflow, now);
             if subflow.room == 0 {
                 continue;
             }
@@ -112,7 +117,25 @@ impl Early {
     }
 }
 
+/// The round trip in microseconds, as far as programs see it.
+fn micros(subflow: &SubflowView) -> u32 {
+    let micros = u32::try_from(subflow.srtt.as_micros()).unwrap_or(u32::MAX);
+    micros.min(u32::MAX >> 3)
+}
+
 impl Link {
+    /// How long the queue is now, in microseconds.
+    fn queue(&mut self, subflow: &SubflowView) -> u32 {
+        let trip = micros(subflow);
+        if self.least == 0 || trip < self.least {
+            self.least = trip;
+        }
+        let in_flight = u64::from(subflow.unacked) * u64::from(subflow.mss);
+        let takes = in_flight * 1_000_000 / subflow.rate.max(1);
+        let takes = u32::try_from(takes).unwrap_or(u32::MAX);
+        trip.max(takes) - self.least
+    }
+
     /// How likely it is passed over, of [`CERTAIN`]: the longer it was not, the more, so that this is evenly spread.
     fn share(&self) -> u64 {
         let average = self.average >> WEIGHT;
@@ -193,14 +216,24 @@ mod tests {
         let mut scheduler = Early::default();
         assert_eq!(shares(&mut scheduler, 0, 1_000), [1_000, 0]);
         assert_eq!(shares(&mut scheduler, 9, 5_000), [5_000, 0]);
-        // Between the thresholds: one in a hundred, spread evenly, makes one in about seventy.
+        // Between the thresholds: one in a hundred, spread evenly, makes one in about seventy, each for 40 ms.
         shares(&mut scheduler, 20, 5_000);
         let [_, passed] = shares(&mut scheduler, 20, 10_000);
-        assert!((120..240).contains(&passed), "{passed}");
+        assert!((2_500..5_000).contains(&passed), "{passed}");
         shares(&mut scheduler, 100, 1_000);
         assert_eq!(shares(&mut scheduler, 100, 1_000), [0, 1_000]);
         // The queue is gone before the average is.
         assert_eq!(shares(&mut scheduler, 5, 1), [1, 0]);
+    }
+
+    #[test]
+    fn what_is_in_flight_counts_at_once() {
+        let mut link = Link::default();
+        let mut subflow = subflow(0, 20, 100);
+        assert_eq!(link.queue(&subflow), 0);
+        // 12.5 bytes a microsecond: 40 ms, of which the way takes 20.
+        (subflow.unacked, subflow.mss) = (500, 1_000);
+        assert_eq!(link.queue(&subflow), 20_000);
     }
 
     #[test]

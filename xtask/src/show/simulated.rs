@@ -20,12 +20,9 @@ pub(super) struct Simulated {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Figures {
-    #[serde(rename = "Mbit/s")]
     mbps: f64,
-    #[serde(rename = "s each")]
-    completion: Option<f64>,
-    #[serde(rename = "gap, ms")]
-    gap: f64,
+    completion_s: Option<f64>,
+    longest_gap_ms: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -64,12 +61,12 @@ impl Runs {
 
     /// Seconds that a transfer took: the median.
     pub(super) fn completion(&self) -> f64 {
-        self.median(|run| run.figures.completion.unwrap_or(f64::NAN))
+        self.median(|run| run.figures.completion_s.unwrap_or(f64::NAN))
     }
 
     /// The longest pause in ms: the median.
     pub(super) fn gap(&self) -> f64 {
-        self.median(|run| run.figures.gap)
+        self.median(|run| run.figures.longest_gap_ms)
     }
 
     /// Round trips of pings over link `index`, in ms, of all runs.

@@ -169,3 +169,86 @@ fn factory(name: &str) -> anyhow::Result<Factory> {
         Found::Bpf(Err(unfit)) => bail!("{name}: {unfit}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        sim: Sim,
+    }
+
+    fn read(line: &str) -> Result<Sim, String> {
+        let words = ["sim"].into_iter().chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(line.sim)
+    }
+
+    fn runs(line: &str) -> Vec<Measured> {
+        let sim = read(line).expect("a good line");
+        let scenario = sim.scenario().expect("a scenario");
+        let network = |factory: &Factory| sim.network(&scenario, factory, 1).expect("a network");
+        let factories = sim.factories().expect("schedulers");
+        let measured = |factory| guywire_sim::measure(&network(factory)).expect("it is played");
+        factories.iter().map(measured).collect()
+    }
+
+    #[test]
+    fn a_row_for_each_scheduler_and_every_run_in_json() {
+        let line = "--links 20mbit/20ms,10mbit/40ms --duration 2s --workload short:100kB --scheduler minrtt,bpf_rr --pings 100ms";
+        let runs = runs(line);
+        let text = table::text(&runs, Duration::ZERO);
+        for word in [
+            "SCHEDULER",
+            "minrtt",
+            "bpf_rr",
+            "Mbit/s",
+            "ping p95",
+            "instr.",
+            "never",
+        ] {
+            assert!(text.contains(word), "{word} is not in\n{text}");
+        }
+        let json = table::json(&runs, Duration::ZERO);
+        assert_eq!(json[0]["scheduler"], "minrtt");
+        assert_eq!(json[1]["figures"]["complete"], 4.0);
+        assert_eq!(
+            json[1]["run"]["transfers"].as_array().map(Vec::len),
+            Some(4)
+        );
+        assert!(
+            json[0]["rates_mbps"]
+                .as_array()
+                .is_some_and(|rates| rates.len() == 20)
+        );
+    }
+
+    #[test]
+    fn the_same_objects_and_names_as_elsewhere_are_taken() {
+        let sim = read("--scheduler default,/nowhere.o").expect("the line is good");
+        let error = sim.factories().expect_err("no such file").to_string();
+        assert!(error.contains("guywire sched list"), "{error}");
+        let sim = read("--scheduler ecf,ecf").expect("the line is good");
+        let error = sim.factories().expect_err("twice").to_string();
+        assert!(error.contains("named twice"), "{error}");
+    }
+
+    #[test]
+    fn wrong_words_are_named() {
+        for (line, words) in [
+            ("--workload long", "`short:100kB`"),
+            ("--congestion reno", "`cubic`"),
+            ("--window 5kB", "less than 16000 bytes"),
+            ("--duration 0s", "at most a day"),
+            ("--seeds 0", "1..=1000"),
+            ("x.toml --links 1mbit", "cannot be used with"),
+        ] {
+            let error = read(line).expect_err(line);
+            assert!(error.contains(words), "{line}: {error}");
+        }
+    }
+}

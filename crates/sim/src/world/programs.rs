@@ -195,6 +195,9 @@ impl World<'_> {
         // Where the last bytes completed the flow, that is its end.
         mine.read_end.get_or_insert(now);
         mine.over = Some(Over::Complete);
+        if let Some(metering) = &mut self.metering {
+            metering.read_end(talk, side);
+        }
         if state
             .sides
             .iter()

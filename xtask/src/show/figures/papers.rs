@@ -9,8 +9,8 @@ use super::super::simulated::{Runs, simulate};
 
 /// Unequal links on which a small window makes the scheduler count.
 const UNEQUAL: [&str; 3] = [
-    "25mbit/20ms,5mbit/200ms/queue400ms",
-    "50mbit/20ms,10mbit/150ms/queue300ms",
+    "50mbit/20ms,5mbit/300ms/queue600ms",
+    "100mbit/20ms,10mbit/150ms/queue400ms",
     "100mbit/20ms,20mbit/200ms/queue200ms",
 ];
 /// Links alike, on which it must not matter.

@@ -9,51 +9,61 @@ use serde_json::{Value, json};
 /// What is shown of each run, with its unit in the title.
 const COLUMNS: &[Column] = &[
     Column {
+        key: "mbps",
         title: "Mbit/s",
         of: |run, skip| Some(run.goodput(skip)),
         digits: 1,
     },
     Column {
+        key: "complete",
         title: "complete",
         of: |run, _| Some(run.completions().len() as f64),
         digits: 0,
     },
     Column {
+        key: "completion_s",
         title: "s each",
         of: |run, _| percentile(&run.completions(), 50.0),
         digits: 3,
     },
     Column {
+        key: "completion_p95_s",
         title: "p95",
         of: |run, _| percentile(&run.completions(), 95.0),
         digits: 3,
     },
     Column {
+        key: "longest_gap_ms",
         title: "gap, ms",
         of: |run, _| Some(run.longest_gap() * 1e3),
         digits: 0,
     },
     Column {
+        key: "late_percent",
         title: "late, %",
         of: |run, _| Some(run.late_share() * 100.0),
         digits: 1,
     },
     Column {
+        key: "twice_percent",
         title: "twice, %",
         of: |run, _| Some(run.repeated_share() * 100.0),
         digits: 1,
     },
     Column {
+        key: "ping_p95_ms",
         title: "ping p95, ms",
         of: |run, _| percentile(&sorted(run.links.iter().flat_map(|link| &link.pings)), 95.0),
         digits: 1,
     },
     Column {
+        key: "instructions",
         title: "instr.",
         of: |run, _| (run.instructions > 0).then(|| run.instructions_each()),
         digits: 0,
     },
     Column {
+        key: "overrides",
         title: "overrides",
         of: |run, _| Some(run.overrides as f64),
         digits: 0,
@@ -61,6 +71,9 @@ const COLUMNS: &[Column] = &[
 ];
 
 struct Column {
+    /// For programs.
+    key: &'static str,
+    /// For people.
     title: &'static str,
     of: fn(&Measured, Duration) -> Option<f64>,
     digits: usize,
@@ -103,9 +116,12 @@ pub(super) fn json(runs: &[Measured], skip: Duration) -> Value {
     let run = |run: &Measured| {
         let figures: serde_json::Map<String, Value> = COLUMNS
             .iter()
-            .map(|column| (column.title.to_owned(), json!((column.of)(run, skip))))
+            .map(|column| (column.key.to_owned(), json!((column.of)(run, skip))))
             .collect();
-        json!({"scheduler": run.scheduler, "seed": run.seed, "figures": figures, "run": run})
+        json!({
+            "scheduler": run.scheduler, "seed": run.seed, "figures": figures, "run": run,
+            "rates_mbps": run.rates(), "pauses_s": run.pauses(),
+        })
     };
     runs.iter().map(run).collect()
 }
