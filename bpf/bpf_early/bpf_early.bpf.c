@@ -95,7 +95,8 @@ INLINE u64 share_of(struct link *link)
 INLINE u32 queue_of(struct link *link, struct sock *ssk, struct tcp_sock *tcp)
 {
 	u32 queued = tcp->write_seq - tcp->snd_nxt;
-	u64 in_flight = (u64)ssk->sk_wmem_queued - queued;
+	u32 held = ssk->sk_wmem_queued;
+	u64 in_flight = held > queued ? held - queued : 0;
 	u64 rate = ssk->sk_pacing_rate;
 	u64 takes = in_flight * 1000000 / (rate ? rate : 1);
 	u32 trip = tcp->srtt_us >> 3;
@@ -126,7 +127,7 @@ INLINE bool passes_over(struct memory *memory, struct mptcp_subflow_context *sub
 		return true;
 	memory->random = xorshift(memory->random);
 	passes = (memory->random & 0xffff) < share_of(link);
-	link->since = passes ? 0 : link->since + 1;
+	link->since = passes ? 0 : link->since + (link->since < ~0U);
 	if (passes)
 		link->until = now + (u64)(tcp->srtt_us >> 3) * 1000;
 	return passes;

@@ -131,7 +131,7 @@ impl Link {
             self.least = trip;
         }
         let in_flight = u64::from(subflow.unacked) * u64::from(subflow.mss);
-        let takes = in_flight * 1_000_000 / subflow.rate.max(1);
+        let takes = in_flight.saturating_mul(1_000_000) / subflow.rate.max(1);
         let takes = u32::try_from(takes).unwrap_or(u32::MAX);
         trip.max(takes) - self.least
     }
@@ -191,17 +191,19 @@ mod tests {
     use crate::Time;
     use crate::view::tests_support::{flow, subflow};
 
-    /// How often each of two links is chosen in `count` decisions, 1 ms apart, while the first has such a queue.
-    fn shares(scheduler: &mut Early, queue_ms: u64, count: u64) -> [u64; 2] {
+    /// How often each of two links is chosen in `count` decisions, 1 ms apart from `clock` on, while the first has
+    /// such a queue.
+    fn shares(scheduler: &mut Early, clock: &mut Time, queue_ms: u64, count: u64) -> [u64; 2] {
         let mut subflows = [subflow(0, 20, 100), subflow(1, 500, 50)];
         for subflow in &mut subflows {
             subflow.unacked = 10;
         }
         subflows[0].srtt += Duration::from_millis(queue_ms);
         let mut chosen = [0; 2];
-        for number in 0..count {
+        for _ in 0..count {
+            *clock = *clock + Duration::from_millis(1);
             let view = FlowView {
-                now: Time::from_nanos(1 + number * 1_000_000),
+                now: *clock,
                 ..flow(&subflows)
             };
             let mut marks = Marks::default();
@@ -213,17 +215,18 @@ mod tests {
 
     #[test]
     fn the_longer_the_queue_the_more_it_is_passed_over() {
-        let mut scheduler = Early::default();
-        assert_eq!(shares(&mut scheduler, 0, 1_000), [1_000, 0]);
-        assert_eq!(shares(&mut scheduler, 9, 5_000), [5_000, 0]);
+        let (mut scheduler, mut clock) = (Early::default(), Time::ZERO);
+        let mut shares = |queue_ms, count| shares(&mut scheduler, &mut clock, queue_ms, count);
+        assert_eq!(shares(0, 1_000), [1_000, 0]);
+        assert_eq!(shares(9, 5_000), [5_000, 0]);
         // Between the thresholds: one in a hundred, spread evenly, makes one in about seventy, each for 40 ms.
-        shares(&mut scheduler, 20, 5_000);
-        let [_, passed] = shares(&mut scheduler, 20, 10_000);
+        shares(20, 5_000);
+        let [_, passed] = shares(20, 10_000);
         assert!((2_500..5_000).contains(&passed), "{passed}");
-        shares(&mut scheduler, 100, 1_000);
-        assert_eq!(shares(&mut scheduler, 100, 1_000), [0, 1_000]);
+        shares(100, 1_000);
+        assert_eq!(shares(100, 1_000), [0, 1_000]);
         // The queue is gone before the average is.
-        assert_eq!(shares(&mut scheduler, 5, 1), [1, 0]);
+        assert_eq!(shares(5, 1), [1, 0]);
     }
 
     #[test]
@@ -234,6 +237,8 @@ mod tests {
         // 12.5 bytes a microsecond: 40 ms, of which the way takes 20.
         (subflow.unacked, subflow.mss) = (500, 1_000);
         assert_eq!(link.queue(&subflow), 20_000);
+        (subflow.unacked, subflow.mss, subflow.rate) = (u32::MAX, u32::MAX, 1);
+        assert_eq!(link.queue(&subflow), u32::MAX - 20_000);
     }
 
     #[test]

@@ -50,7 +50,9 @@ fn a_single_link_is_filled() {
             near(run.goodput(SKIP), 47.5, 4.0);
             assert_eq!(run.transfers[0].direction, direction);
             assert!(run.transfers[0].completed.is_none(), "it is endless");
-            assert_eq!((run.transfers[0].late, run.overrides), (0, 0));
+            // A flow that becomes busy moves from the trunk to a subflow of its own, and overtakes itself.
+            assert!(run.transfers[0].late < 10, "{} late", run.transfers[0].late);
+            assert_eq!(run.overrides, 0);
         }
     }
 }
