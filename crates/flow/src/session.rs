@@ -161,6 +161,8 @@ pub struct PathReport {
     pub backup: bool,
     /// Smoothed round trip of its trunk.
     pub srtt: std::time::Duration,
+    /// The least round trip of its subflows; zero while unknown.
+    pub min_rtt: std::time::Duration,
     /// What its subflows deliver together, in bytes a second, as last measured.
     pub rate: u64,
     /// Its subflows.
@@ -169,6 +171,10 @@ pub struct PathReport {
     pub sent: u64,
     /// Bytes received on it by its present subflows.
     pub received: u64,
+    /// Segments that its present subflows delivered.
+    pub delivered: u64,
+    /// Segments that its present subflows sent again.
+    pub repeated: u64,
 }
 
 /// The state machine of one end of a session.

@@ -29,6 +29,7 @@ const MAX_CHUNK: u64 = (MAX_BODY - MAX_HEADER) as u64;
 /// | `srtt`, `rttvar`, `min_rtt` | `tcpi_rtt`, `tcpi_rttvar`, `tcpi_min_rtt` | time |
 /// | `cwnd`, `unacked`, `delivered` | `tcpi_snd_cwnd`, `tcpi_unacked`, `tcpi_delivered` | segments |
 /// | `mss` | `tcpi_snd_mss` | bytes |
+/// | `repeated` | `tcpi_total_retrans` | segments |
 /// | `notsent` | `tcpi_notsent_bytes` and what is encrypted but not handed to the kernel | bytes |
 /// | `bytes_acked` | `tcpi_bytes_acked` | bytes |
 /// | `delivery_rate`, `app_limited` | `tcpi_delivery_rate`, `tcpi_delivery_rate_app_limited` | bytes/s |
@@ -43,6 +44,7 @@ pub struct SubflowInfo {
     pub unacked: u32,
     pub notsent: u64,
     pub delivered: u64,
+    pub repeated: u64,
     pub bytes_acked: u64,
     pub delivery_rate: u64,
     pub app_limited: bool,

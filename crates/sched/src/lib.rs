@@ -12,6 +12,7 @@
 //! | [`default`], [`redundant`], [`roundrobin`], [`first`], [`backup`], [`burst`], [`minrtt`], [`weighted`], [`blest`], [`ecf`], [`sttf`], [`early`], [`lowlatency`] | the native schedulers, a file each |
 //! | [`factory`] | [`Factory`]: a scheduler, native or not, as it is chosen |
 //! | [`run`] | [`Run`]: what goes to the same subflows without another question |
+//! | [`quirk`] | [`Quirk`]: what speaks against relying on a scheduler |
 //! | [`reason`] | [`Reason`]: why a scheduler is not used any more |
 //! | [`guard`] | [`Guard`](guard::Guard): asks schedulers, and judges what they do |
 //!
@@ -30,6 +31,7 @@ pub mod first;
 pub mod guard;
 pub mod lowlatency;
 pub mod minrtt;
+pub mod quirk;
 pub mod reason;
 pub mod redundant;
 pub mod roundrobin;
@@ -40,6 +42,7 @@ pub mod view;
 pub mod weighted;
 
 pub use factory::{Factory, Maker, MapValue};
+pub use quirk::{Quirk, Quirks};
 pub use reason::{Offence, Reason};
 pub use run::Run;
 pub use time::Time;
@@ -66,6 +69,11 @@ pub trait Scheduler: Send {
     /// The instructions it took since this was asked last. Native code is not metered.
     fn spent(&mut self) -> u64 {
         0
+    }
+
+    /// What it did so far that harms nobody, and that people should know of. Native code has no quirks.
+    fn quirks(&self) -> Quirks {
+        Quirks::default()
     }
 
     /// What it printed last, a line each.

@@ -20,6 +20,7 @@
 //! | `counted` | counts what a scheduler does |
 //! | [`sweep`] | many seeds, on all cores |
 //! | [`schedulers`] | the same with every scheduler |
+//! | [`trial`] | a scheduler beside `default`, over links like those that people have |
 //! | [`states`] | random states for a scheduler to decide in, hostile ones among them |
 //! | [`twins`] | whether BPF schedulers and their native twins decide alike |
 
@@ -36,6 +37,7 @@ pub mod schedulers;
 pub mod states;
 pub mod sweep;
 pub mod tcp;
+pub mod trial;
 pub mod twins;
 pub mod workload;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use guywire_sched::guard::{Budget, Guard, Question};
 use guywire_sched::{
-    Factory, FlowView, MAX_SUBFLOWS, Offence, SubflowId, SubflowView, Time, Traffic,
+    Factory, FlowView, MAX_SUBFLOWS, Offence, Quirks, SubflowId, SubflowView, Time, Traffic,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -16,15 +16,25 @@ pub(crate) const STATES_OF_A_FLOW: u64 = 200;
 /// So far apart.
 pub(crate) const STEP: Duration = Duration::from_millis(3);
 
-/// What a scheduler does in the first of `count` states in which it misbehaves, and which that is. A third of
-/// them are hostile.
-pub fn offence(factory: &Factory, count: u64, seed: u64) -> Option<(u64, Offence)> {
+/// How a scheduler behaved.
+#[derive(Debug, Default, PartialEq)]
+pub struct Behaviour {
+    /// The first state in which it did what it must not do, and what that was; it was not asked again.
+    pub offence: Option<(u64, Offence)>,
+    /// What it did that harms nobody.
+    pub quirks: Quirks,
+}
+
+/// Asks a scheduler in `count` states, a third of them hostile.
+pub fn behaviour(factory: &Factory, count: u64, seed: u64) -> Behaviour {
+    let mut behaviour = Behaviour::default();
     let mut rng = Pcg64Mcg::seed_from_u64(seed);
     let maker = factory.start();
     let (mut guard, mut budget) = (Guard::default(), Budget::default());
     let mut instance = maker();
     for state in 0..count {
         if state.is_multiple_of(STATES_OF_A_FLOW) {
+            behaviour.quirks.join(instance.quirks());
             instance = maker();
         }
         let rates: [u64; MAX_SUBFLOWS] = std::array::from_fn(|_| rng.random_range(1..40_000_000));
@@ -50,10 +60,12 @@ pub fn offence(factory: &Factory, count: u64, seed: u64) -> Option<(u64, Offence
         };
         let asked = guard.ask(&mut budget, instance.as_mut(), question, 2, &view);
         if let Err(offence) = asked {
-            return Some((state, offence));
+            behaviour.offence = Some((state, offence));
+            break;
         }
     }
-    None
+    behaviour.quirks.join(instance.quirks());
+    behaviour
 }
 
 fn draw_traffic(rng: &mut Pcg64Mcg) -> Traffic {
@@ -141,7 +153,7 @@ pub(crate) fn draw_subflows(rng: &mut Pcg64Mcg, rates: &[u64]) -> Vec<SubflowVie
 mod tests {
     use guywire_ebpf::embedded::EMBEDDED;
     use guywire_ebpf::scheduler::{Bpf, Settings};
-    use guywire_sched::NATIVE;
+    use guywire_sched::{NATIVE, Quirk};
 
     use super::*;
 
@@ -151,19 +163,36 @@ mod tests {
         let embedded = EMBEDDED.iter().filter_map(|one| Bpf::embedded(one.name));
         let embedded = embedded.map(|bpf| bpf.factory(Settings::default()));
         for factory in native.chain(embedded) {
-            let found = offence(&factory, 20_000, 1);
-            assert_eq!(found, None, "{}", factory.name());
+            let found = behaviour(&factory, 20_000, 1);
+            assert_eq!(found, Behaviour::default(), "{}", factory.name());
         }
     }
 
     #[test]
     fn who_misbehaves_is_found_out() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../bpf/zoo/z_stranger.bpf.o"
-        );
-        let bpf = Bpf::load("z_stranger", &std::fs::read(path).unwrap()).unwrap();
-        let (_, offence) = offence(&bpf.factory(Settings::default()), 1_000, 1).unwrap();
+        let (_, offence) = of_zoo("z_stranger").offence.unwrap();
         assert_eq!(offence.reason, guywire_sched::Reason::MarkedStranger);
+    }
+
+    #[test]
+    fn what_is_odd_and_harmless_is_told() {
+        for (member, quirk) in [
+            ("z_divide", Quirk::DividedByZero),
+            ("z_fills_maps", Quirk::FilledMap),
+            ("z_printk", Quirk::FloodedLog),
+            ("z_garbage", Quirk::OddAnswer),
+        ] {
+            let Behaviour { offence, quirks } = of_zoo(member);
+            let quirks: Vec<Quirk> = quirks.iter().collect();
+            assert_eq!((offence, quirks), (None, vec![quirk]), "{member}");
+        }
+    }
+
+    /// How a bad one behaves. A map of the zoo is full after 10,000 calls.
+    fn of_zoo(member: &str) -> Behaviour {
+        let zoo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bpf/zoo");
+        let object = std::fs::read(format!("{zoo}/{member}.bpf.o")).unwrap();
+        let bpf = Bpf::load(member, &object).unwrap();
+        behaviour(&bpf.factory(Settings::default()), 20_000, 1)
     }
 }

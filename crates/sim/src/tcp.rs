@@ -96,6 +96,7 @@ pub struct Sender {
     limited_until: u64,
     rate: u64,
     rate_limited: bool,
+    repeated: u64,
 }
 
 impl Sender {
@@ -128,6 +129,7 @@ impl Sender {
             limited_until: 0,
             rate: 0,
             rate_limited: false,
+            repeated: 0,
         }
     }
 
@@ -142,6 +144,7 @@ impl Sender {
             unacked: self.segments.len() as u32,
             notsent: self.notsent(),
             delivered: self.delivered,
+            repeated: self.repeated,
             bytes_acked: self.unacked,
             delivery_rate: self.rate,
             app_limited: self.rate_limited,
@@ -224,6 +227,7 @@ impl Sender {
         self.segments[at] = self.stamp(now, seq, length, true);
         self.lost -= 1;
         self.flying += 1;
+        self.repeated += 1;
         Some((seq, length))
     }
 

@@ -428,6 +428,7 @@ fn snapshot(stream: &TcpStream, pending: u64) -> io::Result<SubflowInfo> {
         unacked: info.unacked,
         notsent: u64::from(info.notsent_bytes) + pending,
         delivered: info.delivered.into(),
+        repeated: info.total_retrans.into(),
         bytes_acked: info.bytes_acked,
         delivery_rate: info.delivery_rate,
         app_limited: info.app_limited,

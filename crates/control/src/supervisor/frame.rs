@@ -17,9 +17,9 @@ use super::journal::Journal;
 use super::keeper::{Event, Keeper};
 use super::lock::{LockError, NamespaceLock, RunLock};
 use super::process::{self, WorkerCommand};
-use super::schedulers::{Class, Schedulers};
+use super::schedulers::{Class, EndedTrial, Schedulers};
 use super::socket::{Access, ControlSocket, socket_path};
-use super::status::{Board, State, WorkerProcess};
+use super::status::{Board, State, WorkerProcess, seconds_since_1970};
 use super::{ROUTER_ROLE, SupervisorError, record_path};
 use crate::store::{ServerStore, files};
 use crate::worker::{Ejection, FromWorker, ToWorker};
@@ -282,6 +282,22 @@ impl Frame {
         });
     }
 
+    /// Goes back from trials that are over, and tells how they went. The worker is told of it as of any other choice.
+    pub(super) fn end_trials(&self) {
+        let access = self.access.clone();
+        tokio::task::spawn_blocking(move || {
+            match access.schedulers.end_trials(seconds_since_1970()) {
+                Ok(ended) => ended
+                    .iter()
+                    .for_each(|trial| tell_trial(&access.board, trial)),
+                Err(error) => {
+                    tracing::error!(%error, "the end of a trial is forgotten when the supervisor ends")
+                }
+            }
+            access.schedulers_changed.notify_one();
+        });
+    }
+
     /// Notes a death.
     pub(super) fn note_death(&mut self, how: &str, crash_loop: bool, hung: bool) {
         let state = if crash_loop {
@@ -311,6 +327,33 @@ impl Frame {
         self.board.update(|status| status.state = State::Stopping);
         self.keeper.stop().await;
     }
+}
+
+/// Keeps what came of a trial, beside what was before it for as long.
+fn tell_trial(board: &Board, trial: &EndedTrial) {
+    let EndedTrial {
+        class,
+        scheduler,
+        again,
+        began,
+        ended,
+    } = trial;
+    let time = ended.saturating_sub(*began);
+    let told = |between| {
+        let told = board.tell_history(between);
+        told.unwrap_or_else(|| "too little is known".to_owned())
+    };
+    let (during, before) = (
+        told(*began..*ended),
+        told(began.saturating_sub(time)..*began),
+    );
+    board.incident(
+        "scheduler-trial",
+        &format!(
+            "the trial of {scheduler} for {class} is over, {again} schedules it again. With {scheduler}: {during}. \
+             For as long before: {before}. People may have asked for other things meanwhile: look at more than one trial"
+        ),
+    );
 }
 
 /// 32 hexadecimal digits that no other start of a supervisor has.

@@ -10,7 +10,8 @@
 //!   `plain_dns`: names while a router fails open; `registrar`: the server's invitations.
 //! - `frame`: what both have in common; `keeper`: one worker after the other; `restart`: when the next one starts;
 //!   `watchdog`: when one counts as hung; `adopt`: the worker of a supervisor that was killed.
-//! - `schedulers`: which ones are to be used, and which are not any more; `journal`: incidents on disk.
+//! - `schedulers`: which ones are to be used, and which are not any more; `journal`: incidents on disk;
+//!   `history`: what passed lately.
 //! - `process`, `lock`: processes and who may run; `socket`, `status`: what is told to others.
 //! - `clean`: [`clean`], for what nobody owns any more.
 
@@ -18,6 +19,7 @@ mod adopt;
 mod capture;
 mod clean;
 mod frame;
+mod history;
 mod journal;
 mod keeper;
 mod links;
@@ -48,7 +50,8 @@ pub use process::{SpawnError, WorkerCommand};
 pub use restart::{RestartPolicy, Verdict};
 pub use router::run_router;
 pub use schedulers::{
-    ChoiceRequest, Chosen, ClassAnswer, MAX_QUARANTINED, Quarantined, UseRequest, class_label,
+    ChoiceRequest, Chosen, ClassAnswer, MAX_QUARANTINED, MAX_TRIAL, Quarantined, UseRequest,
+    class_label,
 };
 pub use server::run_server;
 pub use socket::{

@@ -19,6 +19,7 @@ use super::links::{self, MARK, Surveyed, TPROXY};
 use super::plain_dns::{PlainDns, Sockets};
 use super::process::WorkerCommand;
 use super::schedulers::Class;
+use super::status::seconds_since_1970;
 use super::{ROUTER_ROLE, SupervisorError};
 use crate::config::{ClassConfig, Fail, RouterConfig};
 use crate::dns;
@@ -47,6 +48,8 @@ struct Router {
     links: Vec<LinkSetup>,
     /// When the links are to be looked at again.
     survey_at: Option<Instant>,
+    /// When the next trial of a scheduler ends.
+    trial_ends: Option<Instant>,
 }
 
 /// The listeners, and the socket that owns the rules which lead to them.
@@ -138,6 +141,7 @@ impl Router {
             plain_dns: None,
             links: Vec::new(),
             survey_at: None,
+            trial_ends: None,
         };
         router.take_links(&surveyed);
         // To a worker that was taken over; others get them when they start.
@@ -148,7 +152,7 @@ impl Router {
     /// Acts on what happens until somebody wants a stop; says who.
     async fn serve(&mut self) -> &'static str {
         loop {
-            let survey_at = self.survey_at;
+            let (survey_at, trial_ends) = (self.survey_at, self.trial_ends);
             tokio::select! {
                 happening = self.frame.next() => match happening {
                     Happening::Stop(why) => return why,
@@ -163,6 +167,10 @@ impl Router {
                     self.survey_at.get_or_insert(Instant::now() + SETTLE);
                 }
                 () = sleep_until(survey_at) => self.survey().await,
+                () = sleep_until(trial_ends) => {
+                    self.trial_ends = None;
+                    self.frame.end_trials();
+                }
             }
         }
     }
@@ -206,6 +214,10 @@ impl Router {
         let (setup, objects) = self.frame.schedulers.setup();
         let message = ToWorker::Schedulers(setup);
         self.frame.keeper.send_with(message, objects);
+        self.trial_ends = self.frame.schedulers.next_trial_end().map(|end| {
+            let left = end.saturating_sub(seconds_since_1970());
+            Instant::now() + Duration::from_secs(left)
+        });
     }
 
     async fn setup(

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest;
 use data_encoding::{BASE64, HEXLOWER};
@@ -18,6 +17,7 @@ use guywire_flow::record::{MAX_MAP_BYTES, MAX_MAP_VALUES, MAX_NAME, MAX_OBJECT};
 use guywire_sched::native;
 use serde::{Deserialize, Serialize};
 
+use super::status::seconds_since_1970;
 use crate::store::{FileError, StoreError, files};
 use crate::worker::{
     ChosenScheduler, ClassRule, ClassSetup, Ejection, MapSetting, SchedulerId, SchedulerSetup,
@@ -25,6 +25,8 @@ use crate::worker::{
 
 /// Most schedulers in quarantine. When it is full, no objects of one's own are taken until some are pardoned.
 pub const MAX_QUARANTINED: usize = 64;
+/// Longest trial, in seconds: a day.
+pub const MAX_TRIAL: u64 = 86_400;
 /// Longest explanation that is kept, in characters.
 const MAX_TEXT: usize = 300;
 
@@ -35,6 +37,9 @@ pub struct UseRequest {
     pub class: Option<String>,
     /// What is to schedule it; `None`: what the configuration says.
     pub choice: Option<ChoiceRequest>,
+    /// After so many seconds, at most [`MAX_TRIAL`], what scheduled it before does so again.
+    #[serde(default)]
+    pub trial_secs: Option<u64>,
 }
 
 /// What is to schedule the flows of a class.
@@ -109,6 +114,9 @@ pub struct ClassAnswer {
     pub configured: Option<String>,
     /// What was chosen while it ran.
     pub chosen: Option<Chosen>,
+    /// That is on trial until then, in seconds since 1970.
+    #[serde(default)]
+    pub trial_until: Option<u64>,
 }
 
 /// Why a choice or a pardon is not accepted.
@@ -136,6 +144,11 @@ pub(super) enum ChoiceError {
     /// Something about its maps.
     #[error("{0}")]
     Maps(String),
+    /// A trial of something else than a scheduler, or without an end.
+    #[error(
+        "a trial is of a scheduler and takes 1 to {MAX_TRIAL} seconds; `configured` goes back to what the configuration says for good"
+    )]
+    Trial,
     /// It was ejected before.
     #[error(
         "{id} was ejected ({reason}: {text}) and stays out until somebody says `guywire sched pardon {name}`",
@@ -177,6 +190,33 @@ struct Stored {
     /// By name of the class.
     chosen: BTreeMap<String, Chosen>,
     quarantine: Vec<Quarantined>,
+    /// By name of the class.
+    #[serde(default)]
+    trials: BTreeMap<String, Trial>,
+}
+
+/// A choice that does not last.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Trial {
+    /// When it began and ends, in seconds since 1970.
+    began: u64,
+    until: u64,
+    /// What was chosen before it.
+    before: Option<Chosen>,
+}
+
+/// A trial that is over.
+#[derive(Debug)]
+pub(super) struct EndedTrial {
+    /// The class, as people are told of it.
+    pub(super) class: String,
+    /// What was on trial.
+    pub(super) scheduler: String,
+    /// What schedules the class again.
+    pub(super) again: String,
+    /// When it began and ended, in seconds since 1970.
+    pub(super) began: u64,
+    pub(super) ended: u64,
 }
 
 /// How people are told of a class of traffic, by its number and, where that is known, its name.
@@ -229,9 +269,16 @@ impl Schedulers {
     /// Takes a choice.
     pub(super) fn choose(&self, request: UseRequest) -> Result<(), ChoiceError> {
         let class = self.class(request.class)?;
+        let ends = request
+            .trial_secs
+            .is_none_or(|secs| (1..=MAX_TRIAL).contains(&secs));
+        if !ends || (request.choice.is_none() && request.trial_secs.is_some()) {
+            return Err(ChoiceError::Trial);
+        }
         let Some(choice) = request.choice else {
             let mut stored = self.lock();
             stored.chosen.remove(&class);
+            stored.trials.remove(&class);
             return Ok(self.save(&stored)?);
         };
         check_maps(&choice.maps)?;
@@ -261,6 +308,20 @@ impl Schedulers {
             in_turn: choice.in_turn,
             maps: choice.maps,
         };
+        let trial = stored.trials.remove(&class);
+        if let Some(secs) = request.trial_secs {
+            // A trial in the place of another one goes back to what was there before both.
+            let began = seconds_since_1970();
+            let trial = Trial {
+                began,
+                until: began.saturating_add(secs),
+                before: match trial {
+                    Some(earlier) => earlier.before,
+                    None => stored.chosen.get(&class).cloned(),
+                },
+            };
+            stored.trials.insert(class.clone(), trial);
+        }
         stored.chosen.insert(class, chosen);
         self.save(&stored)?;
         self.remove_unused(&stored);
@@ -290,6 +351,7 @@ impl Schedulers {
             let used = effective(&stored, id, class);
             if used.is_some_and(|(chosen, _)| chosen.id == ejection.scheduler) {
                 stored.chosen.insert(class.name.clone(), Chosen::default());
+                stored.trials.remove(&class.name);
             }
         }
         let known = |entry: &Quarantined| entry.id == ejection.scheduler;
@@ -304,9 +366,7 @@ impl Schedulers {
             id: ejection.scheduler.clone(),
             reason: ejection.reason.clone(),
             text: ejection.text.chars().take(MAX_TEXT).collect(),
-            at: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
+            at: seconds_since_1970(),
         });
         self.save(&stored)
     }
@@ -338,8 +398,46 @@ impl Schedulers {
             name: class.name.clone(),
             configured: class.scheduler.clone(),
             chosen: stored.chosen.get(&class.name).cloned(),
+            trial_until: stored.trials.get(&class.name).map(|trial| trial.until),
         };
         (0..).zip(&self.classes).map(answer).collect()
+    }
+
+    /// When the next trial ends, in seconds since 1970.
+    pub(super) fn next_trial_end(&self) -> Option<u64> {
+        self.lock().trials.values().map(|trial| trial.until).min()
+    }
+
+    /// Goes back from the trials that are over by `now`; says which they were.
+    pub(super) fn end_trials(&self, now: u64) -> Result<Vec<EndedTrial>, FileError> {
+        let mut stored = self.lock();
+        let mut ended = Vec::new();
+        for (id, class) in (0..).zip(&self.classes) {
+            let over = |trial: &&Trial| trial.until <= now;
+            let Some(trial) = stored.trials.get(&class.name).filter(over).cloned() else {
+                continue;
+            };
+            let schedules = |stored: &Stored| match effective(stored, id, class) {
+                Some((chosen, _)) => chosen.id.to_string(),
+                None => "what schedules all other traffic".to_owned(),
+            };
+            let scheduler = schedules(&stored);
+            stored.trials.remove(&class.name);
+            match trial.before {
+                Some(before) => stored.chosen.insert(class.name.clone(), before),
+                None => stored.chosen.remove(&class.name),
+            };
+            ended.push(EndedTrial {
+                class: class_label(id, Some(&class.name)),
+                scheduler,
+                again: schedules(&stored),
+                began: trial.began,
+                ended: now,
+            });
+        }
+        self.save(&stored)?;
+        self.remove_unused(&stored);
+        Ok(ended)
     }
 
     /// What a router's worker is told, with the objects.
@@ -383,7 +481,11 @@ impl Schedulers {
         let used = |name: &str| {
             let hash = name.strip_suffix(".o");
             let of = |chosen: &Chosen| chosen.own && chosen.id.hash.as_deref() == hash;
-            stored.chosen.values().any(of)
+            let before = stored
+                .trials
+                .values()
+                .filter_map(|trial| trial.before.as_ref());
+            stored.chosen.values().chain(before).any(of)
         };
         let entries = std::fs::read_dir(&self.objects).into_iter().flatten();
         for entry in entries.flatten() {

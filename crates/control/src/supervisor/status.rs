@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::history::History;
 use super::journal::Journal;
 use crate::worker::{
     Ejection, LinkSetup, PathStatus, SchedulerReport, TracedDecision, WorkerStatus,
@@ -122,6 +124,12 @@ pub struct Incident {
     pub ejection: Option<Box<Ejection>>,
 }
 
+/// The time, by the system's clock.
+pub(super) fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// The snapshot, shared between the supervisor, which writes, and the control socket, which reads.
 #[derive(Debug, Clone)]
 pub(super) struct Board {
@@ -134,6 +142,7 @@ struct Inner {
     started: Instant,
     reported: Option<Instant>,
     journal: Journal,
+    history: History,
     decisions: VecDeque<TracedDecision>,
     /// Decisions that were kept once and are not any more.
     forgotten: u64,
@@ -172,6 +181,7 @@ impl Board {
                 started: Instant::now(),
                 reported: None,
                 journal,
+                history: History::default(),
                 decisions: VecDeque::new(),
                 forgotten: 0,
             })),
@@ -216,6 +226,10 @@ impl Board {
         status.memory_bytes = report.memory_bytes;
         status.repeated_bytes = report.repeated_bytes;
         status.alarms = report.alarms;
+        let Inner {
+            history, status, ..
+        } = &mut *inner;
+        history.note(seconds_since_1970(), status);
     }
 
     /// The worker is gone, and so is all that it reported.
@@ -247,11 +261,15 @@ impl Board {
         self.keep("scheduler-ejected", &told, Some(ejection));
     }
 
+    /// What passed between two times, in words; times in seconds since 1970.
+    pub(super) fn tell_history(&self, between: Range<u64>) -> Option<String> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.history.tell(between)
+    }
+
     fn keep(&self, kind: &str, text: &str, ejection: Option<Ejection>) {
         tracing::warn!(kind, "{text}");
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let at = seconds_since_1970();
         let incident = Incident {
             at,
             kind: kind.into(),

@@ -288,8 +288,20 @@ pub struct PathStatus {
     pub state: PathState,
     /// Smoothed round trip in microseconds; 0 while unknown.
     pub srtt_us: u64,
+    /// Least round trip of its connections in microseconds, without queues; 0 while unknown.
+    #[serde(default)]
+    pub min_rtt_us: u64,
     /// Estimated rate from here to there, bits per second; 0 while unknown.
     pub rate_bps: u64,
+    /// The most that was sent on it in half a second since the worker started, bits per second (router).
+    #[serde(default)]
+    pub most_sent_bps: u64,
+    /// The most that was received on it in half a second since the worker started, bits per second (router).
+    #[serde(default)]
+    pub most_received_bps: u64,
+    /// Of a million segments from here to there, those that had to be sent again, by its present connections.
+    #[serde(default)]
+    pub repeated_ppm: u32,
     /// Connections open on it.
     pub subflows: u32,
     /// Bytes sent on it since the session began.

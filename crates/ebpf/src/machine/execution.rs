@@ -1,5 +1,7 @@
 //! One run: registers, frames, fuel, and the loop over the instructions.
 
+use guywire_sched::{Quirk, Quirks};
+
 use super::alu::{arithmetic, taken};
 use super::log::Log;
 use super::{CALL_COST, Finished};
@@ -36,11 +38,17 @@ struct Caller {
     saved: [u64; 4],
 }
 
+/// What people are told of a run, beside what it came to.
+pub(super) struct Told<'a> {
+    pub(super) log: &'a mut Log,
+    pub(super) quirks: &'a mut Quirks,
+}
+
 /// One run.
 pub(super) struct Execution<'a, K> {
     program: &'a Program,
     pub(super) memory: Memory<'a, K>,
-    pub(super) log: &'a mut Log,
+    pub(super) told: Told<'a>,
     /// r0 to r10, the one that is always zero, and what makes the index a mask.
     pub(super) registers: [u64; 16],
     callers: [Caller; FRAMES],
@@ -60,13 +68,13 @@ impl<'a, K: Kernel> Execution<'a, K> {
     pub(super) fn new(
         program: &'a Program,
         memory: Memory<'a, K>,
-        log: &'a mut Log,
+        told: Told<'a>,
         fuel: u64,
     ) -> Self {
         let mut execution = Self {
             program,
             memory,
-            log,
+            told,
             registers: [0; 16],
             callers: [Caller::default(); FRAMES],
             depth: 0,
@@ -155,6 +163,12 @@ impl<'a, K: Kernel> Execution<'a, K> {
                     }
                 },
                 Kind::Hole => return Err(Stop::NoCode),
+                Kind::Div64 | Kind::Mod64 | Kind::Sdiv64 | Kind::Smod64 if b == 0 => {
+                    self.registers[dst] = self.by_zero(op.kind, a);
+                }
+                Kind::Div32 | Kind::Mod32 | Kind::Sdiv32 | Kind::Smod32 if b as u32 == 0 => {
+                    self.registers[dst] = self.by_zero(op.kind, a);
+                }
                 kind => match arithmetic(kind, a, b) {
                     Some(value) => self.registers[dst] = value,
                     None if taken(kind, a, b) => pc = self.turn(pc, op.target(pc))?,
@@ -162,6 +176,13 @@ impl<'a, K: Kernel> Execution<'a, K> {
                 },
             }
         }
+    }
+
+    /// What a division by zero gives.
+    #[cold]
+    fn by_zero(&mut self, kind: Kind, dividend: u64) -> u64 {
+        self.told.quirks.add(Quirk::DividedByZero);
+        arithmetic(kind, dividend, 0).unwrap_or(0)
     }
 
     /// Goes on at `target` instead of `next`, and takes the fuel for what ran in a row up to here: a

@@ -3,6 +3,8 @@
 //! Pointers that a helper cannot use are memory faults or bad arguments: the kernel's verifier refuses
 //! such programs, and this machine finds out when they run.
 
+use guywire_sched::Quirk;
+
 use super::BYTES_PER_UNIT;
 use super::execution::{Execution, Stop, bad_argument};
 use super::print::{self, Arguments};
@@ -62,7 +64,11 @@ impl<K: Kernel> Execution<'_, K> {
             2 => Update::Replace,
             _ => return Ok(EINVAL as u64),
         };
-        Ok(status(map.update(&key, &value, how)))
+        let updated = map.update(&key, &value, how);
+        if updated == Err(MapError::Full) {
+            self.told.quirks.add(Quirk::FilledMap);
+        }
+        Ok(status(updated))
     }
 
     fn map_delete_elem(&mut self, map: u64, key: u64) -> Result<u64, Stop> {
@@ -131,7 +137,9 @@ impl<K: Kernel> Execution<'_, K> {
         };
         let text = print::format(&format, arguments);
         let written = text.len() as u64;
-        self.log.push(self.memory.kernel.now_ns(), text);
+        if !self.told.log.push(self.memory.kernel.now_ns(), text) {
+            self.told.quirks.add(Quirk::FloodedLog);
+        }
         Ok(written)
     }
 

@@ -38,20 +38,22 @@ impl Log {
         self.dropped
     }
 
-    pub(super) fn push(&mut self, at_ns: u64, text: String) {
+    /// Takes a line; says whether there was room for it in this second.
+    pub(super) fn push(&mut self, at_ns: u64, text: String) -> bool {
         let second = at_ns / SECOND_NS;
         if second != self.second {
             (self.second, self.taken) = (second, 0);
         }
         if self.taken == PER_SECOND {
             self.dropped += 1;
-            return;
+            return false;
         }
         self.taken += 1;
         if self.lines.len() == KEPT {
             self.lines.pop_front();
         }
         self.lines.push_back(Line { at_ns, text });
+        true
     }
 }
 

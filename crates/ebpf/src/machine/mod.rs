@@ -33,12 +33,14 @@ mod print;
 
 use std::sync::Arc;
 
+use guywire_sched::Quirks;
+
 use crate::fault::Fault;
 use crate::kernel::Kernel;
 use crate::maps::{Map, Maps};
 use crate::memory::{CONTEXT_ADDRESS, FRAME, FRAMES, Frames, Memory, ProgramMemory};
 use crate::program::Program;
-use execution::Execution;
+use execution::{Execution, Told};
 pub use log::{Line, Log};
 
 /// Fuel that a call of a helper or kfunc takes beside its instruction.
@@ -63,6 +65,7 @@ pub struct Machine {
     program: Arc<Program>,
     maps: Maps,
     log: Log,
+    quirks: Quirks,
     frames: Box<Frames>,
 }
 
@@ -73,6 +76,7 @@ impl Machine {
             maps: program.maps.iter().map(Map::new).collect(),
             program,
             log: Log::default(),
+            quirks: Quirks::default(),
             frames: Box::new([[0; FRAME]; FRAMES]),
         }
     }
@@ -85,6 +89,11 @@ impl Machine {
     /// What the program printed.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// What the program did that harms nobody.
+    pub fn quirks(&self) -> Quirks {
+        self.quirks
     }
 
     /// The map of this name.
@@ -154,7 +163,11 @@ impl Machine {
             },
             kernel,
         };
-        let mut execution = Execution::new(&self.program, memory, &mut self.log, fuel);
+        let told = Told {
+            log: &mut self.log,
+            quirks: &mut self.quirks,
+        };
+        let mut execution = Execution::new(&self.program, memory, told, fuel);
         execution.set_arguments([CONTEXT_ADDRESS, length]);
         execution.run(start)
     }

@@ -29,7 +29,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use guywire_sched::{
-    Factory, FlowView, MapValue, Marks, Offence, Reason, Run, Scheduler, SubflowId,
+    Factory, FlowView, MapValue, Marks, Offence, Quirk, Quirks, Reason, Run, Scheduler, SubflowId,
 };
 use thiserror::Error;
 
@@ -45,6 +45,8 @@ use connection::{Connection, Numbers};
 /// Instructions that a call may take: 250 times what the dearest scheduler of the kernel's own takes
 /// with eight subflows.
 pub const FUEL: u64 = 100_000;
+/// What callbacks return: 0 or the negative of an error's number (include/linux/err.h, `MAX_ERRNO`).
+const ANSWERS: std::ops::RangeInclusive<i32> = -4095..=0;
 /// Instructions around one at fault that an incident shows, each way.
 const AROUND: usize = 5;
 
@@ -183,6 +185,7 @@ struct World {
     /// What a `release` did and took: the next question tells it.
     offence: Option<Offence>,
     spent: u64,
+    quirks: Quirks,
 }
 
 impl World {
@@ -199,17 +202,31 @@ impl World {
             numbers: Numbers::default(),
             offence: None,
             spent: 0,
+            quirks: Quirks::default(),
         }
     }
 
-    fn call(&mut self, function: usize, connection: &mut Connection, fuel: u64) {
+    /// Asks the callback that decides; what it returns decides nothing.
+    fn ask(&mut self, function: usize, connection: &mut Connection, fuel: u64) {
+        let answer = self.call(function, connection, fuel);
+        if answer.is_some_and(|answer| !ANSWERS.contains(&answer)) {
+            self.quirks.add(Quirk::OddAnswer);
+        }
+    }
+
+    /// Calls a callback; what it returns.
+    fn call(&mut self, function: usize, connection: &mut Connection, fuel: u64) -> Option<i32> {
         let arguments = [connection.address(), connection.data_address()];
         match self.machine.call(function, &arguments, connection, fuel) {
-            Ok(finished) => self.spent += finished.fuel,
+            Ok(finished) => {
+                self.spent += finished.fuel;
+                Some(finished.value as i32)
+            }
             Err(fault) => {
                 self.spent += fuel;
                 let program = self.machine.program();
                 self.offence = Some(offence(program, &fault, connection.marked_stranger));
+                None
             }
         }
     }
@@ -286,7 +303,7 @@ impl Instance {
             world.call(init, connection, self.fuel);
         }
         if world.offence.is_none() {
-            world.call(decides(callbacks, reinject), connection, self.fuel);
+            world.ask(decides(callbacks, reinject), connection, self.fuel);
         }
         self.spent += std::mem::take(&mut world.spent);
         self.offence = world.offence.take();
@@ -346,6 +363,16 @@ impl Scheduler for Instance {
 
     fn spent(&mut self) -> u64 {
         std::mem::take(&mut self.spent)
+    }
+
+    fn quirks(&self) -> Quirks {
+        let Some(world) = self.world.upgrade() else {
+            return Quirks::default();
+        };
+        let world = lock(&world);
+        let mut quirks = world.quirks;
+        quirks.join(world.machine.quirks());
+        quirks
     }
 
     fn log(&self) -> Vec<String> {

@@ -543,10 +543,17 @@ impl Session {
                 state: path.state(now),
                 backup: path.attributes.backup,
                 srtt: of_path().next().map_or(Duration::ZERO, |s| s.info.srtt),
+                min_rtt: of_path()
+                    .map(|s| s.info.min_rtt)
+                    .filter(|trip| !trip.is_zero())
+                    .min()
+                    .unwrap_or_default(),
                 rate: of_path().map(|s| s.info.delivery_rate).sum(),
                 subflows: of_path().filter(|s| !s.closing).count(),
                 sent: of_path().map(|s| s.sent_bytes).sum(),
                 received: of_path().map(|s| s.received_bytes).sum(),
+                delivered: of_path().map(|s| s.info.delivered).sum(),
+                repeated: of_path().map(|s| s.info.repeated).sum(),
             }
         };
         self.paths.iter().map(report).collect()

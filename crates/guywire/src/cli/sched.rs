@@ -7,14 +7,18 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use data_encoding::HEXLOWER_PERMISSIVE;
+use guywire_control::client::Client;
 use guywire_ebpf::kernel::Bare;
 use guywire_ebpf::{Insn, Machine, Program};
+use guywire_lab::spec::LinkSpecs;
 
 use super::output::print;
+use super::places::Places;
 use super::runtime;
 use running::{End, UseArgs};
 
 pub(super) mod check;
+mod like_here;
 mod list;
 mod running;
 
@@ -33,16 +37,24 @@ pub(super) enum SchedCommand {
         /// Its name
         name: String,
     },
-    /// Say whether a scheduler can be relied on: load it, and play simulated networks with it
+    /// Say whether a scheduler can be relied on: load it, and try it beside `default` over simulated links
     ///
     /// Fails when the verdict is `refused`.
     Check {
         /// The name of one that is built in, or an object file
         #[arg(value_name = "NAME|OBJ")]
         what: String,
+        /// Try it on links like these too, such as `100mbit/20ms,50mbit/60ms/loss0.5%`
+        #[arg(long, value_name = "SPEC")]
+        links: Option<LinkSpecs>,
+        /// Try it on links like those of the router that runs here: rates, round trips and losses as measured
+        #[arg(long, conflicts_with = "links")]
+        like_here: bool,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        places: Places,
     },
     /// Schedule the traffic of the running router with another one, both ways, without touching its connections
     ///
@@ -115,7 +127,19 @@ impl SchedCommand {
                 print(&list::explain(&name)?)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Check { what, json } => check::run(&what, json),
+            Self::Check {
+                what,
+                mut links,
+                like_here,
+                json,
+                places,
+            } => {
+                if like_here {
+                    let client = Client::new(places.router_socket());
+                    links = Some(runtime()?.block_on(like_here::links(&client))?);
+                }
+                check::run(&what, links.as_ref(), json)
+            }
             Self::ExecRaw { memory, fuel } => {
                 let mut code = String::new();
                 std::io::stdin()

@@ -21,6 +21,7 @@ mod classes;
 mod dns;
 mod follow;
 mod guests;
+mod peaks;
 mod policy;
 mod refused;
 mod router;
@@ -183,10 +184,21 @@ fn report_session(
             guywire_flow::PathState::Withdrawn => PathState::Withdrawn,
         },
         srtt_us: u64::try_from(report.srtt.as_micros()).unwrap_or(u64::MAX),
+        min_rtt_us: u64::try_from(report.min_rtt.as_micros()).unwrap_or(u64::MAX),
         rate_bps: report.rate.saturating_mul(8),
+        most_sent_bps: 0,
+        most_received_bps: 0,
+        repeated_ppm: repeated_ppm(&report),
         subflows: u32::try_from(report.subflows).unwrap_or(u32::MAX),
         sent_bytes: report.sent,
         received_bytes: report.received,
     };
     status.paths.extend(session.paths().into_iter().map(path));
+}
+
+/// Of a million segments, those that were sent again.
+fn repeated_ppm(report: &PathReport) -> u32 {
+    let all = report.delivered.saturating_add(report.repeated).max(1);
+    let share = report.repeated as f64 / all as f64;
+    (share * 1e6) as u32
 }

@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::classes::Classes;
 use super::follow::Follower;
+use super::peaks::Peaks;
 use super::refused::Refused;
 use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, schedulers};
 
@@ -277,6 +278,7 @@ struct Totals {
     reset: u64,
     /// The session counted last, and its counts.
     current: Option<(SessionHandle, u64, u64)>,
+    peaks: Peaks,
 }
 
 impl Totals {
@@ -299,6 +301,7 @@ impl Totals {
                 .unwrap_or_else(|| format!("path {path}"))
         };
         super::report_session(&mut status, SERVER, &session, link);
+        self.peaks.note(Instant::now(), &mut status.paths);
         self.current = Some((session, status.flows_opened, status.flows_reset));
         status.flows_opened += self.opened;
         status.flows_reset += self.reset;

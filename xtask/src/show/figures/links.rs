@@ -61,7 +61,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
 }
 
 /// The first `count` of the seeded sets, as a lab reads them, and which way their transfer goes.
-fn sets(count: usize) -> Vec<(String, Direction)> {
+pub(super) fn sets(count: usize) -> Vec<(String, Direction)> {
     let mut choices = Choices::seeded(5);
     let mut sets = Vec::with_capacity(count);
     while sets.len() < count {

@@ -10,6 +10,7 @@ mod ejections;
 mod emulator;
 mod failover;
 mod fair;
+mod judge;
 mod links;
 mod machine;
 mod newcomer;
@@ -176,6 +177,11 @@ pub(super) const ALL: &[Figure] = &[
         name: "early",
         shows: "with long queues and CUBIC, `early` keeps pings beside a download quicker than `minrtt`",
         measure: early::measure,
+    },
+    Figure {
+        name: "judge",
+        shows: "`sched check` refuses or marks every bad scheduler, none of ours, and never `default`",
+        measure: judge::measure,
     },
     Figure {
         name: "machine",

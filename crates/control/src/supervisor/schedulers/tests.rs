@@ -39,6 +39,19 @@ fn choose(
     schedulers.choose(UseRequest {
         class: class.map(Into::into),
         choice,
+        trial_secs: None,
+    })
+}
+
+fn try_out(
+    schedulers: &Schedulers,
+    choice: Option<ChoiceRequest>,
+    secs: u64,
+) -> Result<(), ChoiceError> {
+    schedulers.choose(UseRequest {
+        class: None,
+        choice,
+        trial_secs: Some(secs),
     })
 }
 
@@ -86,6 +99,49 @@ fn choices_last_and_go_back_to_what_is_configured() {
     choose(&again, Some("bulk"), None).unwrap();
     choose(&again, None, None).unwrap();
     assert_eq!(in_use(&again), [named(0, "default"), named(1, "redundant")]);
+}
+
+#[test]
+fn a_trial_goes_back_to_what_was_there_before() {
+    let dir = TempDir::new("schedulers-trial");
+    let schedulers = open(&dir);
+    let mine = |bytes| Some(choice("mine", Some(bytes)));
+    choose(&schedulers, None, mine(b"before")).unwrap();
+    try_out(&schedulers, Some(choice("bpf_rr", None)), 600).unwrap();
+    // Another one in its place, and a restart.
+    try_out(&schedulers, Some(choice("redundant", None)), 60).unwrap();
+    let again = open(&dir);
+    assert_eq!(in_use(&again)[0].1, "redundant");
+    let until = again.next_trial_end().unwrap();
+    assert_eq!(again.classes()[0].trial_until, Some(until));
+    assert!(again.end_trials(until - 1).unwrap().is_empty());
+    let ended = again.end_trials(until).unwrap();
+    assert_eq!(ended.len(), 1);
+    assert!(
+        ended[0].scheduler == "redundant" && ended[0].again.starts_with("mine"),
+        "{ended:?}"
+    );
+    assert_eq!(ended[0].ended - ended[0].began, 60);
+    // The object was kept meanwhile.
+    assert_eq!(in_use(&again)[0].1, "mine");
+    assert_eq!(again.next_trial_end(), None);
+    for (choice, secs) in [(None, 60), (mine(b"x"), 0), (mine(b"x"), MAX_TRIAL + 1)] {
+        assert!(matches!(
+            try_out(&again, choice, secs),
+            Err(ChoiceError::Trial)
+        ));
+    }
+}
+
+#[test]
+fn who_is_ejected_on_trial_does_not_come_back() {
+    let dir = TempDir::new("schedulers-trial-ejected");
+    let schedulers = open(&dir);
+    try_out(&schedulers, Some(choice("bpf_rr", None)), 600).unwrap();
+    let id = schedulers.setup().0.chosen[0].id.clone();
+    schedulers.quarantine(&ejection(id)).unwrap();
+    assert_eq!(schedulers.next_trial_end(), None);
+    assert_eq!(in_use(&schedulers)[0].1, "default");
 }
 
 #[test]

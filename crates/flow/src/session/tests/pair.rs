@@ -309,6 +309,7 @@ impl Pair {
             unacked: pipe.unacked.div_ceil(SEGMENT) as u32,
             notsent: pipe.notsent.len() as u64,
             delivered: pipe.delivered,
+            repeated: 0,
             bytes_acked: pipe.bytes_acked,
             delivery_rate: (link.mbit * 125_000.0) as u64,
             app_limited: false,

@@ -1,8 +1,8 @@
 //! `guywire sched check`: what becomes of a scheduler, before anything depends on it.
 //!
 //! An object is loaded and passes the machine's static pass, or not. Then it schedules both ends of
-//! simulated networks, with cuts, losses and flows of all kinds, under the guard. Native schedulers are
-//! played too.
+//! simulated networks, with cuts, losses and flows of all kinds, under the guard; and it is tried beside `default`
+//! over links like those that people have. Native schedulers are played too.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,10 +10,14 @@ use std::io::{IsTerminal as _, Read as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use comfy_table::{Table, presets};
 use data_encoding::HEXLOWER;
 use guywire_ebpf::loader::limits;
 use guywire_ebpf::scheduler::{Bpf, Settings, Unfit};
+use guywire_lab::spec::LinkSpecs;
 use guywire_sched::{Factory, Native, native};
+use guywire_sim::states::Behaviour;
+use guywire_sim::trial::{self, Course, Tried};
 use guywire_sim::{schedulers, states};
 use serde::Serialize;
 
@@ -61,11 +65,13 @@ pub(super) struct Report {
     networks: u64,
     /// In how many of them it was ejected.
     ejected: usize,
+    /// What came of the trial.
+    trial: Vec<Tried>,
     reasons: Vec<String>,
 }
 
-pub(super) fn run(what: &str, json: bool) -> anyhow::Result<ExitCode> {
-    let report = check(what)?;
+pub(super) fn run(what: &str, links: Option<&LinkSpecs>, json: bool) -> anyhow::Result<ExitCode> {
+    let report = check(what, links)?;
     let text = match json {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => report.text(),
@@ -77,11 +83,13 @@ pub(super) fn run(what: &str, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Checks a scheduler that is built in, or an object file.
-fn check(what: &str) -> anyhow::Result<Report> {
+/// Checks a scheduler that is built in, or an object file, on these links too.
+fn check(what: &str, links: Option<&LinkSpecs>) -> anyhow::Result<Report> {
+    let mut courses = trial::fixed();
+    courses.extend(links.map(trial::over).unwrap_or_default());
     Ok(match find(what)? {
-        Found::Native(native) => Report::played(what, "native", &Factory::from(native)),
-        Found::Bpf(Ok(bpf)) => Report::of_object(&bpf),
+        Found::Native(native) => Report::played(what, "native", &Factory::from(native), &courses),
+        Found::Bpf(Ok(bpf)) => Report::of_object(&bpf, &courses),
         Found::Bpf(Err(unfit)) => Report::unfit(what, &unfit),
     })
 }
@@ -130,13 +138,15 @@ impl Report {
             verdict: Verdict::Refused,
             networks: 0,
             ejected: 0,
+            trial: Vec::new(),
             reasons: vec![unfit.to_string()],
         }
     }
 
     /// Plays the networks with an object.
-    pub(super) fn of_object(bpf: &Bpf) -> Report {
-        let mut report = Report::played(bpf.name(), "BPF", &bpf.factory(Settings::default()));
+    pub(super) fn of_object(bpf: &Bpf, courses: &[Course]) -> Report {
+        let factory = bpf.factory(Settings::default());
+        let mut report = Report::played(bpf.name(), "BPF", &factory, courses);
         report.hash = Some(HEXLOWER.encode(&bpf.hash()));
         for poison in &bpf.object().poison {
             report.object_to(Verdict::Experimental, format!("not modelled: {poison}"));
@@ -144,10 +154,10 @@ impl Report {
         report
     }
 
-    /// Plays the networks with it.
-    fn played(name: &str, kind: &'static str, factory: &Factory) -> Report {
+    /// Plays the networks with it, and takes it over the courses of the trial.
+    fn played(name: &str, kind: &'static str, factory: &Factory, courses: &[Course]) -> Report {
         if std::io::stderr().is_terminal() {
-            eprintln!("playing {NETWORKS} simulated networks ...");
+            eprintln!("playing {NETWORKS} simulated networks, and a trial beside `default` ...");
         }
         let swept = schedulers::play(factory, 0..NETWORKS);
         let mut report = Report {
@@ -157,13 +167,10 @@ impl Report {
             verdict: Verdict::Works,
             networks: NETWORKS,
             ejected: 0,
+            trial: Vec::new(),
             reasons: Vec::new(),
         };
-        if let Some((state, offence)) = states::offence(factory, STATES, 0) {
-            let (reason, text) = (offence.reason, offence.text);
-            let what = format!("misbehaves in generated state {state}: {reason}: {text}");
-            report.object_to(Verdict::Refused, what);
-        }
+        report.note_behaviour(states::behaviour(factory, STATES, 0));
         for outcome in &swept.outcomes {
             let Some(ejected) = outcome.ejected.first() else {
                 continue;
@@ -180,7 +187,32 @@ impl Report {
         for failure in &swept.failures {
             report.object_to(Verdict::Refused, failure.to_string());
         }
+        report.try_out(factory, courses);
         report
+    }
+
+    fn note_behaviour(&mut self, behaviour: Behaviour) {
+        if let Some((state, offence)) = behaviour.offence {
+            let (reason, text) = (offence.reason, offence.text);
+            let what = format!("misbehaves in generated state {state}: {reason}: {text}");
+            self.object_to(Verdict::Refused, what);
+        }
+        for quirk in behaviour.quirks.iter() {
+            self.object_to(Verdict::Experimental, quirk.to_string());
+        }
+    }
+
+    /// The trial beside `default`.
+    fn try_out(&mut self, factory: &Factory, courses: &[Course]) {
+        match trial::trial(factory, courses) {
+            Ok(tried) => {
+                for objection in tried.iter().filter_map(Tried::objection) {
+                    self.object_to(Verdict::Experimental, objection);
+                }
+                self.trial = tried;
+            }
+            Err(error) => self.object_to(Verdict::Refused, error.to_string()),
+        }
     }
 
     fn object_to(&mut self, verdict: Verdict, reason: String) {
@@ -201,6 +233,12 @@ impl Report {
                 "  ejected in {ejected} of {networks} simulated networks"
             );
         }
+        if !self.trial.is_empty() {
+            text += &table(&self.trial);
+        }
+        if let Some(summary) = summary(&self.trial) {
+            let _ = writeln!(text, "  {summary}");
+        }
         for reason in self.reasons.iter().take(SHOWN) {
             let _ = writeln!(text, "  {}", reason.replace('\n', "\n  "));
         }
@@ -209,6 +247,59 @@ impl Report {
         }
         text
     }
+}
+
+/// What came of each course.
+fn table(trial: &[Tried]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header([
+        "TRIAL",
+        "Mbit/s",
+        "`default`",
+        "longest pause",
+        "`default`",
+        "cut survived",
+    ]);
+    for tried in trial {
+        let pause = |seconds: f64| format!("{:.0} ms", seconds * 1e3);
+        let survived = tried.survived().map(|survived| match survived {
+            true => "yes",
+            false => "no",
+        });
+        table.add_row([
+            &tried.course,
+            &format!("{:.1}", tried.mbps),
+            &format!("{:.1}", tried.default_mbps),
+            &pause(tried.pause),
+            &pause(tried.default_pause),
+            survived.unwrap_or(""),
+        ]);
+    }
+    let lines = table.trim_fmt();
+    lines.lines().fold(String::new(), |mut text, line| {
+        let _ = writeln!(text, "  {line}");
+        text
+    })
+}
+
+/// What came of the trial on one's own links, in a line.
+fn summary(trial: &[Tried]) -> Option<String> {
+    let own: Vec<&Tried> = trial.iter().filter(|tried| tried.own).collect();
+    let steady = own.iter().find(|tried| tried.cut.is_none())?;
+    let gain = steady.gain();
+    let speed = match gain.abs() < 0.5 {
+        true => "as fast as default".to_owned(),
+        false if gain > 0.0 => format!("{gain:.0} % faster than default"),
+        false => format!("{:.0} % slower than default", -gain),
+    };
+    let cuts: Vec<bool> = own.iter().filter_map(|tried| tried.survived()).collect();
+    let survived = cuts.iter().filter(|survived| **survived).count();
+    let cuts = match cuts.len() {
+        0 => "there is one link, which cannot be cut".to_owned(),
+        all if all == survived => "survives every cut".to_owned(),
+        all => format!("survives {survived} of {all} cuts"),
+    };
+    Some(format!("on your links: {speed}, {cuts}"))
 }
 
 #[cfg(test)]
@@ -222,14 +313,19 @@ mod tests {
 
     #[test]
     fn our_own_works() {
-        let report = check("bpf_rr").unwrap();
+        let links = "30mbit/20ms,10mbit/60ms".parse().unwrap();
+        let report = check("bpf_rr", Some(&links)).unwrap();
         assert_eq!((report.verdict, report.ejected), (Verdict::Works, 0));
         assert_eq!(report.hash.as_ref().map(String::len), Some(64));
+        let text = report.text();
+        for part in ["outage", "your link 2 cut", "survives every cut"] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
     }
 
     #[test]
     fn a_bad_one_is_refused_with_its_reason() {
-        let report = check(&zoo("z_endless")).unwrap();
+        let report = check(&zoo("z_endless"), None).unwrap();
         assert_eq!(report.verdict, Verdict::Refused);
         assert!(
             report.text().contains("fuel exhausted"),
@@ -239,15 +335,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_odd_or_slow_is_marked() {
+        for (member, words) in [("z_garbage", "it returns"), ("z_waits", "the slowest link")] {
+            let report = check(&zoo(member), None).unwrap();
+            assert_ne!(report.verdict, Verdict::Works, "{member}");
+            let said = |reason: &String| reason.contains(words);
+            assert!(report.reasons.iter().any(said), "{}", report.text());
+        }
+    }
+
+    #[test]
     fn what_does_not_load_is_refused_and_says_why() {
-        let report = check(&zoo("z_recursion")).unwrap();
+        let report = check(&zoo("z_recursion"), None).unwrap();
         assert_eq!((report.verdict, report.networks), (Verdict::Refused, 0));
         assert!(report.text().contains("recursion"), "{}", report.text());
     }
 
     #[test]
     fn what_is_not_there_names_the_next_step() {
-        let error = check("/nowhere").unwrap_err().to_string();
+        let error = check("/nowhere", None).unwrap_err().to_string();
         assert!(error.contains("guywire sched list"), "{error}");
     }
 }

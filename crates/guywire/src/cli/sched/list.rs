@@ -85,10 +85,13 @@ fn state(running: Option<&SchedulersAnswer>, is: impl Fn(&SchedulerId) -> bool) 
             Some(Answer::Ejected { .. }) => ", ejected by the server",
             Some(Answer::InUse) | None => "",
         };
+        let class = answer.classes.iter().find(|class| class.id == report.class);
+        let until = class.and_then(|class| class.trial_until);
+        let trial = until.map_or("", |_| ", on trial");
         match answer.classes.is_empty() {
             // A server: whose flows?
             true => format!("{}: {}", report.session, answer.label(report.class)),
-            false => answer.label(report.class) + there,
+            false => answer.label(report.class) + there + trial,
         }
     };
     let places: Vec<String> = answer
@@ -139,7 +142,7 @@ mod tests {
         let answer: SchedulersAnswer = serde_json::from_value(serde_json::json!({
             "classes": [
                 {"id": 0, "name": "", "configured": "default", "chosen": null},
-                {"id": 1, "name": "ssh", "configured": "redundant", "chosen": {
+                {"id": 1, "name": "ssh", "configured": "redundant", "trial_until": 9, "chosen": {
                     "id": id("mine", hash()), "own": true, "source": "/srv/mine.o", "verdict": "experimental",
                     "in_turn": false, "maps": []}},
             ],
@@ -155,7 +158,10 @@ mod tests {
         let line = |name: &str| text.lines().find(|line| line.trim().starts_with(name));
         for (name, part) in [
             ("default", "in use (all else)"),
-            ("mine (abababab)", "in use (ssh, refused"),
+            (
+                "mine (abababab)",
+                "in use (ssh, refused by the server, on trial",
+            ),
             ("mine (abababab)", "experimental"),
             ("bad (cdcdcdcd)", "out: stalled"),
         ] {

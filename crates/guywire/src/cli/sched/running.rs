@@ -10,13 +10,14 @@ use clap::{Args, ValueEnum};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use guywire_control::client::Client;
 use guywire_control::supervisor::{
-    ChoiceRequest, Incident, PardonRequest, Quarantined, SchedulersAnswer, TraceAnswer,
+    ChoiceRequest, Incident, MAX_TRIAL, PardonRequest, Quarantined, SchedulersAnswer, TraceAnswer,
     TraceRequest, UseRequest,
 };
 use guywire_control::worker::{Answer, Ejection, MapSetting, TracedDecision};
 use guywire_ebpf::object::MapSpec;
 use guywire_ebpf::scheduler::Bpf;
 use guywire_sched::native;
+use guywire_sim::trial;
 
 use super::super::output::print;
 use super::super::places::Places;
@@ -69,6 +70,9 @@ pub(in crate::cli) struct UseArgs {
     /// A value for a map of the object, as often as needed; both are numbers, or bytes as 0x...
     #[arg(long = "map", value_name = "MAP:KEY=VALUE")]
     maps: Vec<String>,
+    /// Only for a time, such as 10m: then what scheduled it before does so again, and `guywire sched incidents` compares
+    #[arg(long, value_name = "TIME", value_parser = trial_time)]
+    trial: Option<Duration>,
     /// Use an object without or against the verdict of `guywire sched check`; the guard stays
     #[arg(long)]
     i_know_why: bool,
@@ -86,9 +90,15 @@ impl UseArgs {
         let request = UseRequest {
             class: self.class.clone(),
             choice,
+            trial_secs: self.trial.map(|trial| trial.as_secs()),
         };
         client.post::<_, ()>("/schedulers", &request).await?;
         print(&outcome(&client, &request).await?)?;
+        if let Some(secs) = request.trial_secs {
+            print(&format!(
+                "for {secs} s; then what was there before comes back, and `guywire sched incidents` compares\n"
+            ))?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 
@@ -133,7 +143,7 @@ impl UseArgs {
         if self.i_know_why {
             return Ok("not asked");
         }
-        let report = Report::of_object(bpf);
+        let report = Report::of_object(bpf, &trial::fixed());
         if report.verdict != Verdict::Works {
             eprint!("{}", report.text());
         }
@@ -144,6 +154,23 @@ impl UseArgs {
             ),
             verdict => Ok(verdict.word()),
         }
+    }
+}
+
+/// Reads how long a trial takes: whole seconds, minutes or hours, at most a day.
+fn trial_time(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600)];
+    let read = |(unit, secs): (&str, u64)| {
+        text.strip_suffix(unit)?
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(secs)
+    };
+    match units.into_iter().find_map(read) {
+        Some(secs @ 1..=MAX_TRIAL) => Ok(Duration::from_secs(secs)),
+        _ => Err(format!(
+            "{text:?} is no time from 1s to 24h, such as 90s, 10m or 2h"
+        )),
     }
 }
 
@@ -384,6 +411,16 @@ mod tests {
         assert_eq!(number("0xAb01", 2).unwrap(), "ab01");
         for (text, size) in [("256", 1), ("0xab", 2), ("0xg0", 1), ("", 4), ("-1", 4)] {
             assert!(number(text, size).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn trials_take_seconds_minutes_or_hours() {
+        for (text, secs) in [("90s", 90), ("10m", 600), ("24h", 86_400)] {
+            assert_eq!(trial_time(text), Ok(Duration::from_secs(secs)), "{text}");
+        }
+        for text in ["10", "0s", "25h", "1.5h", "99999999999999999999s", "ms"] {
+            assert!(trial_time(text).is_err(), "{text}");
         }
     }
 
