@@ -8,12 +8,10 @@ use xtask::lab::programs;
 use xtask::lab::service::Service;
 use xtask::lab::{Lab, THREE_LINKS, signal};
 
-use super::{have, lab};
+use super::{PATIENCE, eventually, have, lab};
 
 /// Downloads open when a worker dies.
 const OPEN: u32 = 20;
-/// How long a new connection may take to work again; the promise is 3 s.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_killed_router_worker_resets_every_connection() -> Result<()> {
@@ -163,29 +161,19 @@ fn await_supervised(
     role: &str,
     wanted: impl Fn(&(u64, u64)) -> bool,
 ) -> Result<(u64, u64)> {
-    let start = Instant::now();
-    loop {
-        let error = match supervised(lab, role) {
-            Ok(worker) if wanted(&worker) => return Ok(worker),
-            Ok(worker) => anyhow::anyhow!("the worker is {worker:?}"),
-            Err(error) => error,
-        };
-        ensure!(start.elapsed() < PATIENCE, "after {PATIENCE:?}: {error:#}");
-        sleep(Duration::from_millis(100));
-    }
+    eventually(|| {
+        let worker = supervised(lab, role)?;
+        ensure!(wanted(&worker), "the worker is {worker:?}");
+        Ok(worker)
+    })
 }
 
 /// Waits until a new connection works.
 fn await_connection(lab: &Lab) -> Result<()> {
-    let start = Instant::now();
-    while !lab.fetch("http://internet/bytes/1000").run()?.succeeded() {
-        ensure!(
-            start.elapsed() < PATIENCE,
-            "new connections still fail after {PATIENCE:?}"
-        );
-        sleep(Duration::from_millis(100));
-    }
-    Ok(())
+    eventually(|| {
+        let transfer = lab.fetch("http://internet/bytes/1000").run()?;
+        transfer.check("a new connection")
+    })
 }
 
 #[test]
@@ -207,15 +195,14 @@ fn a_killed_router_leaves_no_capture_rules() -> Result<()> {
     let worker = lab.pid("router_worker")?;
     signal(lab.pid("router_supervisor")?, "-9")?;
     signal(worker, "-9")?;
-    let start = Instant::now();
-    while tables()?.contains("guywire_capture") {
+    eventually(|| {
+        let left = tables()?;
         ensure!(
-            start.elapsed() < PATIENCE,
-            "capture outlives the router: {}",
-            tables()?
+            !left.contains("guywire_capture"),
+            "capture outlives the router: {left}"
         );
-        sleep(Duration::from_millis(100));
-    }
+        Ok(())
+    })?;
     let cleaned = lab.output("router", &["guywire", "router", "clean"]);
     cleaned.context("`router clean` after a crash")?;
     let after = tables()?;
@@ -238,15 +225,14 @@ fn a_lab_leaves_nothing_behind() -> Result<()> {
         .collect();
     ensure!(!pids.is_empty(), "the status names no processes: {status}");
     turn.lab.down()?;
-    let start = Instant::now();
-    while let Some(pid) = pids.iter().find(|pid| alive(**pid)) {
+    eventually(|| {
+        let left = pids.iter().find(|pid| alive(**pid));
         ensure!(
-            start.elapsed() < PATIENCE,
-            "process {pid} of {status} is still there"
+            left.is_none(),
+            "process {left:?} of {status} is still there"
         );
-        sleep(Duration::from_millis(100));
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Whether a process runs; one that only waits to be collected does not.

@@ -1,18 +1,16 @@
 //! What links do in real life, in the middle of a transfer. Nothing is lost, and nothing needs a restart.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use xtask::lab::fetch::{Running, Transfer};
 use xtask::lab::{Lab, counters};
 
-use super::{have, lab, whole};
+use super::{eventually, have, lab, whole};
 
 /// Two links that are as good as each other, so that each is used.
 const TWO_LINKS: &str = "50mbit/20ms,50mbit/30ms";
-/// How long anything may take that the promises have within a second or two.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a download lasts in which things happen.
 const DOWNLOAD: Duration = Duration::from_secs(15);
 /// The longest pause accepted while another link lives.
@@ -31,9 +29,11 @@ fn a_link_gets_a_new_address() -> Result<()> {
     let (old, new) = (hexadecimal([10, 0, 1, 2]), hexadecimal([10, 0, 1, 77]));
     ensure!(connections()?.contains_key(&old), "{:?}", connections()?);
     lab.link("wan1", &["address", "10.0.1.77/24"])?;
-    eventually("only the new address is used", || {
+    eventually(|| {
         let now = connections()?;
-        Ok(now.contains_key(&new) && !now.contains_key(&old))
+        let moved = now.contains_key(&new) && !now.contains_key(&old);
+        ensure!(moved, "not only the new address is used: {now:?}");
+        Ok(())
     })?;
     await_used(lab, "wan1")?;
     unharmed(running)
@@ -211,24 +211,25 @@ fn hexadecimal(address: [u8; 4]) -> String {
 
 /// Waits until the router's path over `link` is in a state as wanted, where a path that does not exist has none.
 fn await_path(lab: &Lab, link: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    eventually(&format!("{link} changes its state"), || {
+    eventually(|| {
         let status = lab.status()?;
         let mut paths = status["router"]["paths"].as_array().into_iter().flatten();
         let path = paths.find(|path| path["link"] == link);
-        Ok(wanted(
-            path.and_then(|path| path["state"].as_str()).unwrap_or(""),
-        ))
+        let state = path.and_then(|path| path["state"].as_str()).unwrap_or("");
+        ensure!(wanted(state), "{link} is `{state}`");
+        Ok(())
     })
 }
 
 /// Waits until the download that runs takes at least a fifth of the rate of `link`.
 fn await_used(lab: &Lab, link: &str) -> Result<()> {
     let mut before = counted(lab, link, "/down/bytes")?;
-    eventually(&format!("{link} is used"), || {
+    eventually(|| {
         sleep(Duration::from_millis(500));
         let bytes = counted(lab, link, "/down/bytes")?;
         let carried = bytes.saturating_sub(std::mem::replace(&mut before, bytes));
-        Ok(carried > 600_000)
+        ensure!(carried > 600_000, "{link} carried {carried} bytes");
+        Ok(())
     })
 }
 
@@ -244,16 +245,4 @@ fn counted(lab: &Lab, link: &str, what: &str) -> Result<u64> {
     let count = found.and_then(|link| link.pointer(what)?.as_u64());
     // A removed device is no link of the emulator's.
     Ok(count.unwrap_or(0))
-}
-
-fn eventually(what: &str, mut happens: impl FnMut() -> Result<bool>) -> Result<()> {
-    let start = Instant::now();
-    while !happens()? {
-        ensure!(
-            start.elapsed() < PATIENCE,
-            "after {PATIENCE:?}, not yet: {what}"
-        );
-        sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }

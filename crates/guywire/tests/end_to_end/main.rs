@@ -16,10 +16,15 @@ mod schedulers;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use xtask::lab::Lab;
 use xtask::lab::fetch::Transfer;
+
+/// How long anything may take that the promises have within a second or three.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A lab, and the right to be the only one of these tests that runs.
 struct Turn {
@@ -54,6 +59,20 @@ fn lab_with(purpose: &str, options: &[&str]) -> Result<Option<Turn>> {
     let turn = turn();
     let lab = Lab::up_with(binary(), purpose, options)?;
     Ok(Some(Turn { lab, _turn: turn }))
+}
+
+/// Asks again and again until the answer is good, for [`PATIENCE`] at most; the last error is told then.
+fn eventually<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if start.elapsed() >= PATIENCE => {
+                return Err(error.context(format!("still so after {PATIENCE:?}")));
+            }
+            Err(_) => sleep(Duration::from_millis(100)),
+            good => return good,
+        }
+    }
 }
 
 /// Makes sure that a transfer came to its end, and that every byte is what was sent.

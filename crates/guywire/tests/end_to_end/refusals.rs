@@ -1,18 +1,13 @@
 //! What is wrong is refused with a clear message, and nothing else is harmed by it.
 
 use std::process::Output;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use xtask::lab::programs::Scratch;
 use xtask::lab::service::Service;
 use xtask::lab::{THREE_LINKS, signal, strangers};
 
-use super::{binary, have, lab, whole};
-
-/// How long a router may take to notice what it promises to notice at once.
-const PATIENCE: Duration = Duration::from_secs(15);
+use super::{binary, eventually, have, lab, whole};
 
 #[test]
 fn garbage_on_the_servers_port_harms_nobody() -> Result<()> {
@@ -93,18 +88,13 @@ fn a_wrong_server_key_is_an_incident() -> Result<()> {
     lab.shell("router", other)?;
     signal(lab.pid("router_supervisor")?, "-TERM")?;
     let _router = Service::start(&mut lab.exec("router", &["guywire", "router", "run"]))?;
-    let start = Instant::now();
-    loop {
-        let status = lab
-            .exec("router", &["guywire", "router", "status", "--json"])
-            .output()?;
-        let status = String::from_utf8_lossy(&status.stdout).into_owned();
-        if status.contains("link-failed") && status.contains("another server answers there") {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < PATIENCE, "no incident: {status}");
-        sleep(Duration::from_millis(200));
-    }
+    eventually(|| {
+        let status = lab.output("router", &["guywire", "router", "status", "--json"])?;
+        let told =
+            status.contains("link-failed") && status.contains("another server answers there");
+        ensure!(told, "no incident: {status}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -2,17 +2,14 @@
 
 use std::path::Path;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use xtask::lab::schedulers::{await_ejection, choose, listed, pardon, sched, zoo};
 use xtask::lab::service::Service;
 use xtask::lab::{Lab, THREE_LINKS, signal};
 
-use super::{lab, lab_with, whole};
-
-/// How long a supervisor may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{eventually, lab, lab_with, whole};
 
 #[test]
 fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
@@ -26,7 +23,15 @@ fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
         .fetch("http://internet/bytes/8000000?rate=8mbit")
         .start()?;
     // Else the router, which has the request to send, ejects for both ends before the server has anything to send.
-    sleep(Duration::from_secs(2));
+    eventually(|| {
+        let decided: u64 = listed(lab, "server")?
+            .in_use
+            .iter()
+            .map(|it| it.decisions)
+            .sum();
+        ensure!(decided > 20, "the server has decided {decided} times");
+        Ok(())
+    })?;
     for (member, reason) in [("z_endless", "fuel_exhausted"), ("z_nothing", "stalled")] {
         choose(lab, &zoo(member), &["--i-know-why"])?;
         // It is out at the router too, whoever ejected it.
@@ -59,26 +64,19 @@ fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
 
 /// Waits until a role says that it uses a scheduler: what it says is half a second old at most.
 fn await_use(lab: &Lab, role: &str, name: &str) -> Result<()> {
-    let start = Instant::now();
-    loop {
+    eventually(|| {
         let listed = listed(lab, role)?;
-        if listed.in_use.iter().all(|it| it.here.name == name) {
-            return Ok(());
-        }
-        ensure!(start.elapsed() < PATIENCE, "{role}: {listed:?}");
-        sleep(Duration::from_millis(100));
-    }
+        let used = listed.in_use.iter().all(|it| it.here.name == name);
+        ensure!(used, "{role}: {listed:?}");
+        Ok(())
+    })
 }
 
 /// Kills the router's supervisor and starts another one.
 fn restart(lab: &Lab) -> Result<Service> {
     signal(lab.pid("router_supervisor")?, "-9")?;
     let supervisor = Service::start(&mut lab.exec("router", &["guywire", "router", "run"]))?;
-    let start = Instant::now();
-    while listed(lab, "router").is_err() {
-        ensure!(start.elapsed() < PATIENCE, "it does not start again");
-        sleep(Duration::from_millis(100));
-    }
+    eventually(|| listed(lab, "router"))?;
     Ok(supervisor)
 }
 
@@ -149,5 +147,60 @@ fn a_class_of_traffic_has_a_scheduler_of_its_own() -> Result<()> {
     sleep(Duration::from_secs(1));
     let left = whose()?;
     ensure!(left.len() == 2, "a class without a scheduler: {left:?}");
+    Ok(())
+}
+
+#[test]
+fn a_trial_ends_by_itself_and_is_told() -> Result<()> {
+    let Some(turn) = lab("trial", THREE_LINKS)? else {
+        return Ok(());
+    };
+    let lab = &turn.lab;
+    choose(lab, Path::new("minrtt"), &[])?;
+    let down = lab
+        .fetch("http://internet/bytes/40000000?rate=16mbit")
+        .start()?;
+    let told = choose(lab, Path::new("redundant"), &["--trial", "12s"])?;
+    ensure!(told.contains("for 12 s"), "it says {told}");
+    for role in ["router", "server"] {
+        await_use(lab, role, "redundant")?;
+    }
+    // A supervisor that starts anew knows of it.
+    let _supervisor = restart(lab)?;
+    for role in ["router", "server"] {
+        await_use(lab, role, "minrtt")?;
+    }
+    whole(&down.wait()?)?;
+    let incidents = sched(lab, "router", &["incidents"])?;
+    for part in [
+        "the trial of redundant",
+        "minrtt schedules it again",
+        "Mbit/s down",
+    ] {
+        ensure!(incidents.contains(part), "{part} is missing in {incidents}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_scheduler_is_tried_on_links_like_those_of_the_router() -> Result<()> {
+    let Some(turn) = lab("like-here", "50mbit/20ms,20mbit/40ms")? else {
+        return Ok(());
+    };
+    let lab = &turn.lab;
+    let check = &["check", "default", "--like-here"];
+    let idle = sched(lab, "router", check);
+    let Err(error) = idle else {
+        anyhow::bail!("a rate is known before anything was carried");
+    };
+    ensure!(error.to_string().contains("--links"), "{error}");
+    whole(&lab.fetch("http://internet/bytes/30000000").run()?)?;
+    let report = eventually(|| sched(lab, "router", check))?;
+    for part in [
+        "your link 2 cut",
+        "on your links: as fast as default, survives every cut",
+    ] {
+        ensure!(report.contains(part), "{part} is missing in {report}");
+    }
     Ok(())
 }
