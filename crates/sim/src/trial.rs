@@ -101,6 +101,8 @@ pub struct Tried {
     pub pause: f64,
     /// That of `default`.
     pub default_pause: f64,
+    /// Bytes that were sent more than once, as a share of those that arrived.
+    pub twice: f64,
     /// For how many seconds a link was silent, if one was.
     pub cut: Option<f64>,
     /// What the slowest link carries alone, in Mbit/s, if that is known.
@@ -168,16 +170,31 @@ pub enum TrialError {
 /// # Errors
 /// What went wrong first.
 pub fn trial(factory: &Factory, courses: &[Course]) -> Result<Vec<Tried>, TrialError> {
-    let both = [factory.clone(), Factory::default()];
-    let runs: Vec<(&Course, &Factory)> = courses
-        .iter()
-        .flat_map(|course| both.iter().map(move |factory| (course, factory)))
+    let compared = compare(std::slice::from_ref(factory), courses)?;
+    Ok(compared.into_iter().flatten().collect())
+}
+
+/// Takes several schedulers over all courses, on all cores: for each of them, what came of each course beside
+/// `default`.
+///
+/// # Errors
+/// What went wrong first.
+pub fn compare(factories: &[Factory], courses: &[Course]) -> Result<Vec<Vec<Tried>>, TrialError> {
+    let default = Factory::default();
+    let all = || std::iter::once(&default).chain(factories);
+    let runs: Vec<(&Course, &Factory)> = all()
+        .flat_map(|factory| courses.iter().map(move |course| (course, factory)))
         .collect();
     let played = on_all_cores(&runs, |(course, factory)| course.play(factory));
     let played: Vec<Measured> = played.into_iter().collect::<Result<_, _>>()?;
-    let (pairs, _) = played.as_chunks();
-    let tried = courses.iter().zip(pairs);
-    Ok(tried.map(|(course, pair)| course.compare(pair)).collect())
+    let (by_default, others) = played.split_at(courses.len());
+    let of_one = |measured: &[Measured]| {
+        let pairs = measured.iter().zip(by_default);
+        let tried = courses.iter().zip(pairs);
+        tried.map(|(course, pair)| course.compare(pair)).collect()
+    };
+    // Without courses there is nothing to tell of anybody.
+    Ok(others.chunks(courses.len().max(1)).map(of_one).collect())
 }
 
 impl Course {
@@ -189,7 +206,7 @@ impl Course {
         })
     }
 
-    fn compare(&self, [candidate, default]: &[Measured; 2]) -> Tried {
+    fn compare(&self, (candidate, default): (&Measured, &Measured)) -> Tried {
         let cut = !self.scenario.events.is_empty();
         Tried {
             course: self.name.clone(),
@@ -198,6 +215,7 @@ impl Course {
             default_mbps: default.goodput(SKIP),
             pause: candidate.longest_gap(),
             default_pause: default.longest_gap(),
+            twice: candidate.repeated_share(),
             cut: cut.then_some(CUT.as_secs_f64()),
             slowest_mbps: self.slowest(),
             ejected: candidate.ejected(),
@@ -262,6 +280,7 @@ mod tests {
             default_mbps: 60.0,
             pause: 0.1,
             default_pause: 0.1,
+            twice: 0.0,
             cut: Some(3.0),
             slowest_mbps: Some(30.0),
             ejected: None,

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use guywire_control::client::Client;
 use guywire_ebpf::kernel::Bare;
 use guywire_ebpf::{Insn, Machine, Program};
 use guywire_lab::spec::LinkSpecs;
+use guywire_sim::trial::{self, Course};
 
 use super::output::print;
 use super::places::Places;
@@ -18,9 +19,36 @@ use super::runtime;
 use running::{End, UseArgs};
 
 pub(super) mod check;
+mod compare;
 mod like_here;
 mod list;
 mod running;
+
+/// Which links a scheduler is tried on, beside those that are the same for all.
+#[derive(Debug, Args)]
+pub(super) struct Over {
+    /// On links like these too, such as `100mbit/20ms,50mbit/60ms/loss0.5%`
+    #[arg(long, value_name = "SPEC")]
+    links: Option<LinkSpecs>,
+    /// On links like those of the router that runs here too: rates, round trips and losses as measured
+    #[arg(long, conflicts_with = "links")]
+    like_here: bool,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Over {
+    fn courses(&self) -> anyhow::Result<Vec<Course>> {
+        let mut courses = trial::fixed();
+        if self.like_here {
+            let client = Client::new(self.places.router_socket());
+            let links = runtime()?.block_on(like_here::links(&client))?;
+            courses.extend(trial::over(&links));
+        }
+        courses.extend(self.links.as_ref().map(trial::over).unwrap_or_default());
+        Ok(courses)
+    }
+}
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SchedCommand {
@@ -44,17 +72,19 @@ pub(super) enum SchedCommand {
         /// The name of one that is built in, or an object file
         #[arg(value_name = "NAME|OBJ")]
         what: String,
-        /// Try it on links like these too, such as `100mbit/20ms,50mbit/60ms/loss0.5%`
-        #[arg(long, value_name = "SPEC")]
-        links: Option<LinkSpecs>,
-        /// Try it on links like those of the router that runs here: rates, round trips and losses as measured
-        #[arg(long, conflicts_with = "links")]
-        like_here: bool,
+        #[command(flatten)]
+        over: Over,
         /// Print the report as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show what every scheduler that is built in makes of simulated links
+    Compare {
         #[command(flatten)]
-        places: Places,
+        over: Over,
+        /// Print the table as Markdown
+        #[arg(long)]
+        markdown: bool,
     },
     /// Schedule the traffic of the running router with another one, both ways, without touching its connections
     ///
@@ -127,18 +157,10 @@ impl SchedCommand {
                 print(&list::explain(&name)?)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Check {
-                what,
-                mut links,
-                like_here,
-                json,
-                places,
-            } => {
-                if like_here {
-                    let client = Client::new(places.router_socket());
-                    links = Some(runtime()?.block_on(like_here::links(&client))?);
-                }
-                check::run(&what, links.as_ref(), json)
+            Self::Check { what, over, json } => check::run(&what, &over.courses()?, json),
+            Self::Compare { over, markdown } => {
+                print(&compare::table(&over.courses()?, markdown)?)?;
+                Ok(ExitCode::SUCCESS)
             }
             Self::ExecRaw { memory, fuel } => {
                 let mut code = String::new();

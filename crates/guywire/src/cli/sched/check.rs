@@ -14,7 +14,6 @@ use comfy_table::{Table, presets};
 use data_encoding::HEXLOWER;
 use guywire_ebpf::loader::limits;
 use guywire_ebpf::scheduler::{Bpf, Settings, Unfit};
-use guywire_lab::spec::LinkSpecs;
 use guywire_sched::{Factory, Native, native};
 use guywire_sim::states::Behaviour;
 use guywire_sim::trial::{self, Course, Tried};
@@ -70,8 +69,8 @@ pub(super) struct Report {
     reasons: Vec<String>,
 }
 
-pub(super) fn run(what: &str, links: Option<&LinkSpecs>, json: bool) -> anyhow::Result<ExitCode> {
-    let report = check(what, links)?;
+pub(super) fn run(what: &str, courses: &[Course], json: bool) -> anyhow::Result<ExitCode> {
+    let report = check(what, courses)?;
     let text = match json {
         true => serde_json::to_string_pretty(&report)? + "\n",
         false => report.text(),
@@ -83,13 +82,11 @@ pub(super) fn run(what: &str, links: Option<&LinkSpecs>, json: bool) -> anyhow::
     })
 }
 
-/// Checks a scheduler that is built in, or an object file, on these links too.
-fn check(what: &str, links: Option<&LinkSpecs>) -> anyhow::Result<Report> {
-    let mut courses = trial::fixed();
-    courses.extend(links.map(trial::over).unwrap_or_default());
+/// Checks a scheduler that is built in, or an object file.
+fn check(what: &str, courses: &[Course]) -> anyhow::Result<Report> {
     Ok(match find(what)? {
-        Found::Native(native) => Report::played(what, "native", &Factory::from(native), &courses),
-        Found::Bpf(Ok(bpf)) => Report::of_object(&bpf, &courses),
+        Found::Native(native) => Report::played(what, "native", &Factory::from(native), courses),
+        Found::Bpf(Ok(bpf)) => Report::of_object(&bpf, courses),
         Found::Bpf(Err(unfit)) => Report::unfit(what, &unfit),
     })
 }
@@ -313,8 +310,9 @@ mod tests {
 
     #[test]
     fn our_own_works() {
-        let links = "30mbit/20ms,10mbit/60ms".parse().unwrap();
-        let report = check("bpf_rr", Some(&links)).unwrap();
+        let mut courses = trial::fixed();
+        courses.extend(trial::over(&"30mbit/20ms,10mbit/60ms".parse().unwrap()));
+        let report = check("bpf_rr", &courses).unwrap();
         assert_eq!((report.verdict, report.ejected), (Verdict::Works, 0));
         assert_eq!(report.hash.as_ref().map(String::len), Some(64));
         let text = report.text();
@@ -325,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_bad_one_is_refused_with_its_reason() {
-        let report = check(&zoo("z_endless"), None).unwrap();
+        let report = check(&zoo("z_endless"), &trial::fixed()).unwrap();
         assert_eq!(report.verdict, Verdict::Refused);
         assert!(
             report.text().contains("fuel exhausted"),
@@ -337,7 +335,7 @@ mod tests {
     #[test]
     fn what_is_odd_or_slow_is_marked() {
         for (member, words) in [("z_garbage", "it returns"), ("z_waits", "the slowest link")] {
-            let report = check(&zoo(member), None).unwrap();
+            let report = check(&zoo(member), &trial::fixed()).unwrap();
             assert_ne!(report.verdict, Verdict::Works, "{member}");
             let said = |reason: &String| reason.contains(words);
             assert!(report.reasons.iter().any(said), "{}", report.text());
@@ -346,14 +344,14 @@ mod tests {
 
     #[test]
     fn what_does_not_load_is_refused_and_says_why() {
-        let report = check(&zoo("z_recursion"), None).unwrap();
+        let report = check(&zoo("z_recursion"), &[]).unwrap();
         assert_eq!((report.verdict, report.networks), (Verdict::Refused, 0));
         assert!(report.text().contains("recursion"), "{}", report.text());
     }
 
     #[test]
     fn what_is_not_there_names_the_next_step() {
-        let error = check("/nowhere", None).unwrap_err().to_string();
+        let error = check("/nowhere", &[]).unwrap_err().to_string();
         assert!(error.contains("guywire sched list"), "{error}");
     }
 }
