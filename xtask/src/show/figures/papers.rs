@@ -19,6 +19,8 @@ const WINDOWS: [&str; 2] = ["1MB", "2MB"];
 /// `blest` and `ecf` are better than `minrtt` by this, in percent, and on links alike not worse by that.
 const BETTER: f64 = 10.0;
 const WORSE: f64 = 2.0;
+/// `default` is as fast as the best up to this, in percent; where not, that is told.
+const BEHIND: f64 = 3.0;
 /// All that is compared where orders are shown.
 const ORDERED: [&str; 6] = ["minrtt", "blest", "ecf", "sttf", "default", "roundrobin"];
 /// Raiciu et al., "How Hard Can It Be? Designing and Implementing a Deployable Multipath TCP" (NSDI 2012).
@@ -74,7 +76,7 @@ fn both(
 }
 
 fn unequal(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
-    let schedulers = ["minrtt", "blest", "ecf"];
+    let schedulers = ["minrtt", "blest", "ecf", "default"];
     for links in UNEQUAL {
         for window in WINDOWS {
             run.say(format_args!("{links}, {window}"));
@@ -86,7 +88,7 @@ fn unequal(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
                 &goodputs,
                 &times,
             );
-            for at in 1..schedulers.len() {
+            for at in 1..3 {
                 let goodput = (goodputs[at] / goodputs[0] - 1.0) * 100.0;
                 let time = (times[0] / times[at] - 1.0) * 100.0;
                 report.judge(
@@ -105,7 +107,7 @@ fn unequal(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
 }
 
 fn alike(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
-    let schedulers = ["minrtt", "blest", "ecf"];
+    let schedulers = ["minrtt", "blest", "ecf", "default"];
     for window in WINDOWS {
         let (goodputs, times) = both(run, &schedulers, ALIKE, window, seeds)?;
         order_of(
@@ -115,7 +117,7 @@ fn alike(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
             &goodputs,
             &times,
         );
-        for at in 1..schedulers.len() {
+        for at in 1..3 {
             let goodput = (1.0 - goodputs[at] / goodputs[0]) * 100.0;
             report.judge(
                 format!(
@@ -143,6 +145,9 @@ fn order_of(
     goodputs: &[f64],
     times: &[f64],
 ) {
+    let rates: Vec<f64> = times.iter().map(|time| 1.0 / time).collect();
+    behind(report, &format!("{title}, goodput"), schedulers, goodputs);
+    behind(report, &format!("{title}, 2 MB"), schedulers, &rates);
     let sorted = |values: &[f64], falling: bool, unit: &str| {
         let mut pairs: Vec<(&str, f64)> = schedulers
             .iter()
@@ -165,9 +170,24 @@ fn order_of(
     }));
 }
 
+/// Tells where `default` is not about as fast as the best.
+fn behind(report: &mut Report, title: &str, schedulers: &[&str], rates: &[f64]) {
+    let best = rates.iter().copied().fold(f64::MIN, f64::max);
+    let own = schedulers
+        .iter()
+        .zip(rates)
+        .find(|(name, _)| **name == "default");
+    let Some(lag) = own.map(|(_, rate)| (1.0 - rate / best) * 100.0) else {
+        return;
+    };
+    if lag > BEHIND {
+        report.note(format!("{title}: default is behind the best by"), lag, "%");
+    }
+}
+
 /// The grid of ECF: both rates, round trips as measured there, a stream's pieces of 2 MB.
 fn grid(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
-    let schedulers = ["minrtt", "ecf", "blest"];
+    let schedulers = ["minrtt", "ecf", "blest", "default"];
     let (mut wins, mut losses, mut cells) = (0, 0, 0);
     let all = RATES
         .iter()
@@ -193,12 +213,15 @@ fn grid(run: &Run, report: &mut Report, seeds: &str) -> Result<()> {
         let runs = simulate(run, &schedulers, &[&common[..], &more].concat())?;
         let times: Vec<f64> = runs.iter().map(Runs::completion).collect();
         let gain = (times[0] / times[1] - 1.0) * 100.0;
+        let rates: Vec<f64> = times.iter().map(|time| 1.0 / time).collect();
+        let cell = format!("ECF's grid, {first} and {second} kbit/s");
+        behind(report, &cell, &schedulers, &rates);
         cells += 1;
         wins += u32::from(gain > 1.0);
         losses += u32::from(gain < -1.0);
         report.condition(format!(
-            "ECF's grid, {first} and {second} kbit/s: minrtt {:.2} s, ecf {:.2} s ({gain:+.1} %), blest {:.2} s",
-            times[0], times[1], times[2]
+            "ECF's grid, {first} and {second} kbit/s: minrtt {:.2} s, ecf {:.2} s ({gain:+.1} %), blest {:.2} s, default {:.2} s",
+            times[0], times[1], times[2], times[3]
         ));
         report.sample(json!({"first": first, "second": second, "seconds": times}));
     }
