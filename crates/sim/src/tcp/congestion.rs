@@ -273,10 +273,13 @@ impl RateModel {
             2.0
         };
         let target = (self.product(gain) + 3).max(FLOOR);
+        // `bbr_set_cwnd`: before the bottleneck is known the window is never cut.
         self.window = match self.phase {
-            Phase::Startup => (self.window + sample.acked).max(INITIAL),
-            _ if self.window < target => (self.window + sample.acked).min(target),
-            _ => target,
+            Phase::Startup if self.window < target || sample.delivered < INITIAL => {
+                self.window + sample.acked
+            }
+            Phase::Startup => self.window,
+            _ => (self.window + sample.acked).min(target),
         };
     }
 }
