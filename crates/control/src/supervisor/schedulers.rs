@@ -4,6 +4,8 @@
 //! Shared by the control socket, which changes it, and the supervisor's loop, which tells the worker. It writes to
 //! disk: not to be called from the loop but for [`Schedulers::setup`] and [`Schedulers::quarantined`].
 
+mod trial;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -22,6 +24,8 @@ use crate::store::{FileError, StoreError, files};
 use crate::worker::{
     ChosenScheduler, ClassRule, ClassSetup, Ejection, MapSetting, SchedulerId, SchedulerSetup,
 };
+pub(super) use trial::EndedTrial;
+use trial::Trial;
 
 /// Most schedulers in quarantine. When it is full, no objects of one's own are taken until some are pardoned.
 pub const MAX_QUARANTINED: usize = 64;
@@ -193,30 +197,6 @@ struct Stored {
     /// By name of the class.
     #[serde(default)]
     trials: BTreeMap<String, Trial>,
-}
-
-/// A choice that does not last.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Trial {
-    /// When it began and ends, in seconds since 1970.
-    began: u64,
-    until: u64,
-    /// What was chosen before it.
-    before: Option<Chosen>,
-}
-
-/// A trial that is over.
-#[derive(Debug)]
-pub(super) struct EndedTrial {
-    /// The class, as people are told of it.
-    pub(super) class: String,
-    /// What was on trial.
-    pub(super) scheduler: String,
-    /// What schedules the class again.
-    pub(super) again: String,
-    /// When it began and ended, in seconds since 1970.
-    pub(super) began: u64,
-    pub(super) ended: u64,
 }
 
 /// How people are told of a class of traffic, by its number and, where that is known, its name.
@@ -401,43 +381,6 @@ impl Schedulers {
             trial_until: stored.trials.get(&class.name).map(|trial| trial.until),
         };
         (0..).zip(&self.classes).map(answer).collect()
-    }
-
-    /// When the next trial ends, in seconds since 1970.
-    pub(super) fn next_trial_end(&self) -> Option<u64> {
-        self.lock().trials.values().map(|trial| trial.until).min()
-    }
-
-    /// Goes back from the trials that are over by `now`; says which they were.
-    pub(super) fn end_trials(&self, now: u64) -> Result<Vec<EndedTrial>, FileError> {
-        let mut stored = self.lock();
-        let mut ended = Vec::new();
-        for (id, class) in (0..).zip(&self.classes) {
-            let over = |trial: &&Trial| trial.until <= now;
-            let Some(trial) = stored.trials.get(&class.name).filter(over).cloned() else {
-                continue;
-            };
-            let schedules = |stored: &Stored| match effective(stored, id, class) {
-                Some((chosen, _)) => chosen.id.to_string(),
-                None => "what schedules all other traffic".to_owned(),
-            };
-            let scheduler = schedules(&stored);
-            stored.trials.remove(&class.name);
-            match trial.before {
-                Some(before) => stored.chosen.insert(class.name.clone(), before),
-                None => stored.chosen.remove(&class.name),
-            };
-            ended.push(EndedTrial {
-                class: class_label(id, Some(&class.name)),
-                scheduler,
-                again: schedules(&stored),
-                began: trial.began,
-                ended: now,
-            });
-        }
-        self.save(&stored)?;
-        self.remove_unused(&stored);
-        Ok(ended)
     }
 
     /// What a router's worker is told, with the objects.

@@ -134,6 +134,21 @@ fn a_trial_goes_back_to_what_was_there_before() {
 }
 
 #[test]
+fn a_trial_of_a_class_that_is_gone_ends_too() {
+    let dir = TempDir::new("schedulers-trial-gone");
+    let trial = UseRequest {
+        class: Some("bulk".into()),
+        choice: Some(choice("bpf_rr", None)),
+        trial_secs: Some(60),
+    };
+    open(&dir).choose(trial).unwrap();
+    let again = Schedulers::open(dir.path(), vec![class("", None)]).unwrap();
+    let until = again.next_trial_end().unwrap();
+    assert!(again.end_trials(until).unwrap().is_empty());
+    assert_eq!(again.next_trial_end(), None);
+}
+
+#[test]
 fn who_is_ejected_on_trial_does_not_come_back() {
     let dir = TempDir::new("schedulers-trial-ejected");
     let schedulers = open(&dir);
