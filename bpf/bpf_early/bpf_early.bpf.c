@@ -89,10 +89,10 @@ INLINE u64 share_of(struct link *link)
 }
 
 /*
- * How long the queue is now, in microseconds: what the round trip tells, or what is in flight and would take longer
- * than the least one.
+ * How long the queue is, in microseconds: as the round trip tells, which sees it late, or what is in flight and would
+ * take longer than the least one. What is left of it is what the latter tells: when that is gone, the queue is.
  */
-INLINE u32 queue_of(struct link *link, struct sock *ssk, struct tcp_sock *tcp)
+INLINE u32 queue_of(struct link *link, struct sock *ssk, struct tcp_sock *tcp, u32 *left)
 {
 	u32 queued = tcp->write_seq - tcp->snd_nxt;
 	u32 held = ssk->sk_wmem_queued;
@@ -103,8 +103,11 @@ INLINE u32 queue_of(struct link *link, struct sock *ssk, struct tcp_sock *tcp)
 
 	if (!link->least || trip < link->least)
 		link->least = trip;
+	if (takes > ~0U)
+		takes = ~0U;
+	*left = takes > link->least ? takes - link->least : 0;
 	if (takes > trip)
-		trip = takes < ~0U ? takes : ~0U;
+		trip = takes;
 	return trip - link->least;
 }
 
@@ -113,12 +116,12 @@ INLINE bool passes_over(struct memory *memory, struct mptcp_subflow_context *sub
 			struct tcp_sock *tcp, u64 now)
 {
 	struct link *link = &memory->links[subflow->remote_id % LINKS];
-	u32 queue = queue_of(link, ssk, tcp);
+	u32 left, queue = queue_of(link, ssk, tcp, &left);
 	bool idle, passes;
 
 	link->average = link->average - (link->average >> WEIGHT) + queue;
 	idle = !ssk->tcp_rtx_queue.rb_node && tcp->write_seq == tcp->snd_nxt;
-	if (idle || queue <= LOWER) {
+	if (idle || queue <= LOWER || left <= LOWER) {
 		link->since = 0;
 		link->until = 0;
 		return false;

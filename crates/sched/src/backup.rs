@@ -1,9 +1,4 @@
-//! `backup`: the first link that is no backup; a backup only where no other is left.
-//!
-//! **Overview.** One link at a time; the next takes over when it is stale or gone.
-//! **Typical use.** A metered link behind one that costs nothing.
-//! **When it hurts.** It bonds nothing.
-//! **Production ready?** It is safe; `default` spares backups too, and bonds the others.
+#![doc = include_str!("backup.md")]
 
 use crate::{FlowView, Marks, Scheduler};
 

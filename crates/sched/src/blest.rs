@@ -1,20 +1,4 @@
-//! `blest`: the quickest link, and a slower one only where it does not hold back what follows.
-//!
-//! **Overview.** After Ferlin, Alay, Mehani and Boreli, "BLEST: Blocking Estimation-based MPTCP Scheduler
-//! for Heterogeneous Networks" (IFIP Networking 2016). While the link with the shortest round trip has room,
-//! it gets everything. When it is full, the next shortest gets the chunk only if the window has space for all
-//! that the quickest will send within the round trip of the slower one,
-//! `X = MSS (CWND + (r - 1) / 2) r` with `r` the ratio of their round trips: if `lambda X` exceeds the window less
-//! what is on its way on the slower link, it waits. `lambda` follows what happens: up when the window was in the way,
-//! down otherwise.
-//! **Typical use.** Links of unlike delay and a small window.
-//! **When it hurts.** A window so large that it never fills: it is `minrtt` then.
-//! **Production ready?** It is safe; `default` has a rule like it, and counts rates as well as round trips.
-//!
-//! Deviations: a view has no congestion window, so [`SubflowView::window`] stands for it, and growth in slow start
-//! is not foreseen. The send window is what is free of it and what is on its way on all subflows. Values and bounds of
-//! `lambda` are those of the authors' kernel module (multipath-tcp.org, net/mptcp/mptcp_blest.c), which
-//! moves it when something was retransmitted; here the window that was in the way counts, as in the paper.
+#![doc = include_str!("blest.md")]
 
 use crate::minrtt::MinRtt;
 use crate::{FlowView, Marks, Scheduler, SubflowView, Time};

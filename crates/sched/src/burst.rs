@@ -1,10 +1,4 @@
-//! `burst`: the kernel's own: the link whose queue drains soonest, for 64 kB at a time.
-//!
-//! **Overview.** Linux's default scheduler for MPTCP (net/mptcp/protocol.c, `mptcp_subflow_get_send` and
-//! `mptcp_subflow_get_retrans`), as `bpf_burst` writes it: where they differ, the latter counts.
-//! **Typical use.** To compare with kernel MPTCP.
-//! **When it hurts.** Unlike delays; and what was lost waits for an idle link.
-//! **Production ready?** It is safe; `default` mends losses sooner.
+#![doc = include_str!("burst.md")]
 
 use crate::{FlowView, Marks, Run, Scheduler, SubflowId, SubflowView};
 

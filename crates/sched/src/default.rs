@@ -1,17 +1,4 @@
-//! `default`: earliest expected delivery first. Always safe, always there.
-//!
-//! **Overview.** Each chunk goes to the subflow that has room and is expected to deliver it first.
-//! Two rules keep slow links from hurting:
-//! - *a guard for small windows*, after BLEST (Ferlin et al., "BLEST: Blocking Estimation-based
-//!   MPTCP Scheduler", IFIP Networking 2016): when the faster subflows could fill the free window in
-//!   the time by which the slow one would deliver later, the slow one stays idle. At a window of
-//!   2 MB this gave 144 instead of 102 Mbit/s over 100/20 + 50/60 + 20/120; a large window never
-//!   triggers it;
-//! - *a hold for short flows*: until 1 MiB was sent, a slower subflow is used only
-//!   when what waits would keep the fastest busy for longer than the difference.
-//!
-//! **Typical use.** Everything. **When it hurts.** A flow that must not feel a link loss at all wants
-//! `redundant`. **Production ready?** Yes; it is what every other scheduler is ejected to.
+#![doc = include_str!("default.md")]
 
 use std::time::Duration;
 

@@ -1,19 +1,4 @@
-//! `early`: the quickest link, passed over before its queue overflows.
-//!
-//! **Overview.** Floyd and Jacobson's "Random Early Detection Gateways for Congestion Avoidance" (IEEE/ACM
-//! Transactions on Networking, 1993), applied to links: the queue of a link, its round trip above the least that was
-//! seen, is averaged; above a lower threshold the link is passed over now and then, evenly spread and more often the
-//! longer the queue is, above an upper one always. As a drop halves what TCP has in flight, that lasts until the queue
-//! is short, or for a round trip. The quickest of the links that are left gets the chunk; without any, it waits.
-//! **Typical use.** Links with long queues that others share: calls and games stay quick beside a transfer.
-//! **When it hurts.** Links whose round trip wanders by itself: that looks like a queue, and they are
-//! used less than they could be. Where others fill the queue, they win.
-//! **Production ready?** It is safe; where BBR keeps queues short itself there is little to gain.
-//!
-//! Deviations: queues are counted in time, and averaged by decisions, not by packets. What is in flight and would take
-//! longer than the least round trip counts as queue at once: round trips tell of it only when it is there. A link
-//! whose queue is below the lower threshold now, or that has nothing on its way, is not passed over, whatever the average
-//! says: else it would stand idle until that has followed. Nothing waits longer than [`PATIENCE`].
+#![doc = include_str!("early.md")]
 
 use crate::minrtt::MinRtt;
 use crate::{FlowView, Marks, Scheduler, SubflowView};
@@ -55,6 +40,15 @@ struct Link {
     until: u64,
 }
 
+/// How long a queue is, in microseconds.
+#[derive(Debug, PartialEq)]
+struct Queue {
+    /// As round trips tell, which see it late, or what is in flight.
+    seen: u32,
+    /// As what is in flight tells: when that is gone, the queue is.
+    left: u32,
+}
+
 impl Default for Early {
     fn default() -> Early {
         Early {
@@ -70,9 +64,9 @@ impl Early {
     fn passes_over(&mut self, subflow: &SubflowView, now: u64) -> bool {
         let link = &mut self.links[usize::from(subflow.path) % LINKS];
         let queue = link.queue(subflow);
-        link.average = link.average - (link.average >> WEIGHT) + u64::from(queue);
+        link.average = link.average - (link.average >> WEIGHT) + u64::from(queue.seen);
         let idle = subflow.unacked == 0 && subflow.queued == 0;
-        if idle || queue <= LOWER {
+        if idle || queue.seen.min(queue.left) <= LOWER {
             (link.since, link.until) = (0, 0);
             return false;
         }
@@ -124,8 +118,8 @@ fn micros(subflow: &SubflowView) -> u32 {
 }
 
 impl Link {
-    /// How long the queue is now, in microseconds.
-    fn queue(&mut self, subflow: &SubflowView) -> u32 {
+    /// How long the queue is.
+    fn queue(&mut self, subflow: &SubflowView) -> Queue {
         let trip = micros(subflow);
         if self.least == 0 || trip < self.least {
             self.least = trip;
@@ -133,7 +127,11 @@ impl Link {
         let in_flight = u64::from(subflow.unacked) * u64::from(subflow.mss);
         let takes = in_flight.saturating_mul(1_000_000) / subflow.rate.max(1);
         let takes = u32::try_from(takes).unwrap_or(u32::MAX);
-        trip.max(takes) - self.least
+        let left = takes.saturating_sub(self.least);
+        Queue {
+            seen: left.max(trip - self.least),
+            left,
+        }
     }
 
     /// How likely it is passed over, of [`CERTAIN`]: the longer it was not, the more, so that this is evenly spread.
@@ -191,14 +189,20 @@ mod tests {
     use crate::Time;
     use crate::view::tests_support::{flow, subflow};
 
+    /// Segments that are in flight when they take a round trip.
+    fn in_flight(subflow: &SubflowView) -> u32 {
+        let bytes = subflow.rate as f64 * subflow.srtt.as_secs_f64();
+        (bytes / f64::from(subflow.mss)).round() as u32
+    }
+
     /// How often each of two links is chosen in `count` decisions, 1 ms apart from `clock` on, while the first has
     /// such a queue.
     fn shares(scheduler: &mut Early, clock: &mut Time, queue_ms: u64, count: u64) -> [u64; 2] {
         let mut subflows = [subflow(0, 20, 100), subflow(1, 500, 50)];
-        for subflow in &mut subflows {
-            subflow.unacked = 10;
-        }
         subflows[0].srtt += Duration::from_millis(queue_ms);
+        for subflow in &mut subflows {
+            subflow.unacked = in_flight(subflow);
+        }
         let mut chosen = [0; 2];
         for _ in 0..count {
             *clock = *clock + Duration::from_millis(1);
@@ -233,12 +237,23 @@ mod tests {
     fn what_is_in_flight_counts_at_once() {
         let mut link = Link::default();
         let mut subflow = subflow(0, 20, 100);
-        assert_eq!(link.queue(&subflow), 0);
+        assert_eq!(link.queue(&subflow), Queue { seen: 0, left: 0 });
         // 12.5 bytes a microsecond: 40 ms, of which the way takes 20.
         (subflow.unacked, subflow.mss) = (500, 1_000);
-        assert_eq!(link.queue(&subflow), 20_000);
+        let both = |micros| Queue {
+            seen: micros,
+            left: micros,
+        };
+        assert_eq!(link.queue(&subflow), both(20_000));
+        // Round trips still tell of what has left.
+        (subflow.unacked, subflow.srtt) = (250, Duration::from_millis(50));
+        let gone = Queue {
+            seen: 30_000,
+            left: 0,
+        };
+        assert_eq!(link.queue(&subflow), gone);
         (subflow.unacked, subflow.mss, subflow.rate) = (u32::MAX, u32::MAX, 1);
-        assert_eq!(link.queue(&subflow), u32::MAX - 20_000);
+        assert_eq!(link.queue(&subflow), both(u32::MAX - 20_000));
     }
 
     #[test]
@@ -258,6 +273,7 @@ mod tests {
                 sent.push(number);
             }
             subflows[0].srtt = Duration::from_millis(150);
+            subflows[0].unacked = in_flight(&subflows[0]);
         }
         let late = &sent[sent.len() - 3..];
         assert_eq!(

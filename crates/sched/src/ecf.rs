@@ -1,17 +1,4 @@
-//! `ecf`: earliest completion first: waits for the quickest link where the transfer is over sooner so.
-//!
-//! **Overview.** After Lim, Nahum, Towsley and Gibbens, "ECF: An MPTCP Path Scheduler to Manage
-//! Heterogeneous Paths" (CoNEXT 2017). While the link with the shortest round trip has room, it gets everything. When it
-//! is full, with `k` bytes waiting: if the quickest would be through with all of them,
-//! `(1 + k / CWND) RTT`, before the slower one has delivered its part, and the slower one would need two round trips of
-//! the quickest at least, it waits; else the slower one gets the chunk. Who waits already goes on waiting a little
-//! longer (`beta`).
-//! **Typical use.** Transfers of some hundred kB to some MB over links of unlike delay: a stream in pieces.
-//! **When it hurts.** Endless transfers: something always waits, so it is `minrtt` then.
-//! **Production ready?** It is safe; `default` holds slow links back for short flows as well.
-//!
-//! Deviations: a view has no congestion window, so [`SubflowView::window`] stands for it; `k` is what waits in this
-//! session, and what the program has not written yet is not known.
+#![doc = include_str!("ecf.md")]
 
 use std::time::Duration;
 

@@ -1,9 +1,4 @@
-//! `first`: everything on the first link that is up.
-//!
-//! **Overview.** Links have an order; the first one that is up gets every chunk.
-//! **Typical use.** To compare; a link that is free beside one that is dear.
-//! **When it hurts.** It bonds nothing, and a slow first link is all there is.
-//! **Production ready?** It is safe; `backup` knows which links are to be spared.
+#![doc = include_str!("first.md")]
 
 use crate::{FlowView, Marks, Scheduler};
 

@@ -16,7 +16,7 @@
 //! | [`reason`] | [`Reason`]: why a scheduler is not used any more |
 //! | [`guard`] | [`Guard`](guard::Guard): asks schedulers, and judges what they do |
 //!
-//! To write another one, copy [`roundrobin`] and add a row to [`NATIVE`].
+//! To write another one, copy [`roundrobin`] and its page, and add a row to [`NATIVE`].
 
 #![forbid(unsafe_code)]
 
@@ -88,6 +88,8 @@ pub struct Native {
     pub name: &'static str,
     /// One sentence for tables and `--help`.
     pub summary: &'static str,
+    /// What it does, when to use it, when it hurts, in Markdown.
+    pub page: &'static str,
     /// Makes an instance for one direction of one flow.
     pub make: fn() -> Box<dyn Scheduler>,
 }
@@ -97,66 +99,79 @@ pub const NATIVE: &[Native] = &[
     Native {
         name: "default",
         summary: "earliest expected delivery, never waits while a link that helps has room",
+        page: include_str!("default.md"),
         make: || Box::new(default::Default),
     },
     Native {
         name: "redundant",
         summary: "a copy of every chunk on every link",
+        page: include_str!("redundant.md"),
         make: || Box::new(redundant::Redundant),
     },
     Native {
         name: "roundrobin",
         summary: "the links in turn, whatever their speed",
+        page: include_str!("roundrobin.md"),
         make: || Box::new(roundrobin::RoundRobin::default()),
     },
     Native {
         name: "first",
         summary: "everything on the first link that is up",
+        page: include_str!("first.md"),
         make: || Box::new(first::First),
     },
     Native {
         name: "backup",
         summary: "the first link that is no backup; a backup only where no other is left",
+        page: include_str!("backup.md"),
         make: || Box::new(backup::Backup),
     },
     Native {
         name: "burst",
         summary: "the kernel's own: the link whose queue drains soonest, for 64 kB at a time",
+        page: include_str!("burst.md"),
         make: || Box::new(burst::Burst::default()),
     },
     Native {
         name: "minrtt",
         summary: "the link with the shortest round trip that has room",
+        page: include_str!("minrtt.md"),
         make: || Box::new(minrtt::MinRtt),
     },
     Native {
         name: "weighted",
         summary: "the links in turn, in proportion to what they deliver",
+        page: include_str!("weighted.md"),
         make: || Box::new(weighted::Weighted::default()),
     },
     Native {
         name: "blest",
         summary: "the quickest link, and a slower one only where the window has space for what follows",
+        page: include_str!("blest.md"),
         make: || Box::new(blest::Blest::default()),
     },
     Native {
         name: "ecf",
         summary: "the quickest link, and a slower one only where the transfer is over sooner so",
+        page: include_str!("ecf.md"),
         make: || Box::new(ecf::Ecf::default()),
     },
     Native {
         name: "sttf",
         summary: "the link with the shortest transfer time, even if it has to be waited for",
+        page: include_str!("sttf.md"),
         make: || Box::new(sttf::Sttf),
     },
     Native {
         name: "early",
         summary: "the quickest link, passed over before its queue overflows",
+        page: include_str!("early.md"),
         make: || Box::new(early::Early::default()),
     },
     Native {
         name: "lowlatency",
         summary: "like default, with a copy of the heads and tails of bursts",
+        page: include_str!("lowlatency.md"),
         make: || Box::new(lowlatency::LowLatency::default()),
     },
 ];
@@ -164,4 +179,27 @@ pub const NATIVE: &[Native] = &[
 /// The native scheduler called `name`.
 pub fn native(name: &str) -> Option<&'static Native> {
     NATIVE.iter().find(|native| native.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_says_what_it_does_when_to_use_it_and_when_it_hurts() {
+        for Native { name, page, .. } in NATIVE {
+            assert!(page.starts_with(&format!("# {name}\n")), "{page}");
+            let headings: Vec<&str> = page
+                .lines()
+                .filter(|line| line.starts_with("## "))
+                .collect();
+            let wanted = [
+                "## Overview",
+                "## Typical use",
+                "## When it hurts",
+                "## Production ready?",
+            ];
+            assert_eq!(headings[..4], wanted, "{name}");
+        }
+    }
 }

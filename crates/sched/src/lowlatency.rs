@@ -1,15 +1,4 @@
-//! `lowlatency`: like `default`, with a copy of what is at risk: heads and tails of bursts.
-//!
-//! **Overview.** When the loss of a chunk would be noticed late, it goes to the two links that deliver it first: the
-//! first one after a silence, whose link may have died or been congested meanwhile, and the last one that waits, behind
-//! which nothing follows that would show the loss. Everything between goes where `default` puts it.
-//! **Typical use.** Games, terminals, small requests: what waits is little, so nearly all of it is copied, at
-//! the price of `redundant`; a page or a film costs a copy of its ends only.
-//! **When it hurts.** Metered links, if traffic is small and steady: that is copied whole.
-//! **Production ready?** It is safe. What a cut costs a flow that fills its links is what it costs with `default`.
-//!
-//! A flow that fills its window has but little waiting at any time, and no ends either: it is told by more being
-//! on its way than a quarter of the window that is free.
+#![doc = include_str!("lowlatency.md")]
 
 use std::time::Duration;
 

@@ -1,9 +1,4 @@
-//! `minrtt`: the link with the shortest round trip that has room.
-//!
-//! **Overview.** MPTCP's first default: the quickest link is filled before the next one is used.
-//! **Typical use.** Links alike in rate; short transfers.
-//! **When it hurts.** The last chunks of a transfer wait for a slow link; `default` foresees that.
-//! **Production ready?** It is safe; `default` is rarely slower.
+#![doc = include_str!("minrtt.md")]
 
 use crate::{FlowView, Marks, Scheduler};
 

@@ -1,13 +1,4 @@
-//! `redundant`: a copy of every chunk on every link.
-//!
-//! **Overview.** Every live subflow is marked for every chunk; each sends what it owes as fast as it
-//! can, and the receiver takes whichever copy comes first. A subflow that falls behind skips what was
-//! acknowledged meanwhile.
-//!
-//! **Typical use.** SSH, calls, control traffic: when a link dies, a flow below the rate of its
-//! second-best link sees no more than the difference of the two one-way delays.
-//! **When it hurts.** It bonds nothing: the flow is as fast as its best link, and pays for all of them.
-//! **Production ready?** Yes.
+#![doc = include_str!("redundant.md")]
 
 use crate::{FlowView, Marks, Scheduler};
 

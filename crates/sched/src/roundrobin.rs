@@ -1,9 +1,4 @@
-//! `roundrobin`: the links in turn, whatever their speed.
-//!
-//! **Overview.** The next subflow in turn that has room gets the chunk.
-//! **Typical use.** Links that are alike; a yardstick for other schedulers; an exemplar to copy.
-//! **When it hurts.** Unequal links: a chunk on a slow one holds back all that came after it.
-//! **Production ready?** It is safe; `default` is never slower.
+#![doc = include_str!("roundrobin.md")]
 
 use crate::{FlowView, Marks, Scheduler};
 

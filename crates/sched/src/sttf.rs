@@ -1,16 +1,4 @@
-//! `sttf`: shortest transfer time first, even if that link is full.
-//!
-//! **Overview.** After Hurtig, Grinnemo, Brunstrom, Ferlin, Alay and Kuhn, "Low-Latency Scheduling in MPTCP"
-//! (IEEE/ACM Transactions on Networking 2019). For each link it is foreseen when the chunk would have arrived: half a
-//! round trip, and a whole one for each congestion window that has to pass before it. The chunk goes where that
-//! is soonest; if there is no room yet, it waits.
-//! **Typical use.** Short and interactive transfers over links of unlike delay.
-//! **When it hurts.** Endless transfers: a link that would help stands idle while its turn has not come.
-//! **Production ready?** It is safe; `default` foresees the same by rates, and does not wait while a link helps.
-//!
-//! Deviations: a view has no congestion window, so [`SubflowView::window`] stands for it, and growth in slow start
-//! is not foreseen; the paper looks through all segments that wait for one that suits the link with
-//! room, and here the next chunk goes first.
+#![doc = include_str!("sttf.md")]
 
 use std::time::Duration;
 

@@ -1,11 +1,4 @@
-//! `weighted`: the links in turn, in proportion to what they deliver.
-//!
-//! **Overview.** Smooth weighted round robin: every link that has room gains its weight; the one that
-//! is furthest behind gets the chunk, and pays the sum. Over time each has its share, without bursts.
-//! The weight is the measured rate; `bpf_weight` takes weights from its user instead.
-//! **Typical use.** Links of unlike rates and like delays.
-//! **When it hurts.** Unlike delays: it does not look at them.
-//! **Production ready?** It is safe; `default` is rarely slower.
+#![doc = include_str!("weighted.md")]
 
 use crate::{FlowView, MAX_SUBFLOWS, Marks, Scheduler, SubflowView};
 

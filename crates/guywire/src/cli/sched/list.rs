@@ -112,7 +112,8 @@ pub(super) fn explain(name: &str) -> anyhow::Result<String> {
         return Ok(embedded.page.to_owned());
     }
     match native(name) {
-        Some(native) => Ok(format!("{name} (native)\n\n{}\n", native.summary)),
+        // Names of the code's own are links in its documentation.
+        Some(native) => Ok(native.page.replace("[`", "`").replace("`]", "`")),
         None => bail!("there is no scheduler `{name}`; `guywire sched list` shows all"),
     }
 }
