@@ -1,3 +1,5 @@
+//! The native scheduler `backup`; its page:
+//!
 #![doc = include_str!("backup.md")]
 
 use crate::{FlowView, Marks, Scheduler};

@@ -1,3 +1,5 @@
+//! The native scheduler `blest`; its page:
+//!
 #![doc = include_str!("blest.md")]
 
 use crate::minrtt::MinRtt;

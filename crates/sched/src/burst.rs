@@ -1,3 +1,5 @@
+//! The native scheduler `burst`; its page:
+//!
 #![doc = include_str!("burst.md")]
 
 use crate::{FlowView, Marks, Run, Scheduler, SubflowId, SubflowView};

@@ -1,3 +1,5 @@
+//! The native scheduler `default`; its page:
+//!
 #![doc = include_str!("default.md")]
 
 use std::time::Duration;

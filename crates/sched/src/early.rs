@@ -1,3 +1,5 @@
+//! The native scheduler `early`; its page:
+//!
 #![doc = include_str!("early.md")]
 
 use crate::minrtt::MinRtt;

@@ -1,3 +1,5 @@
+//! The native scheduler `ecf`; its page:
+//!
 #![doc = include_str!("ecf.md")]
 
 use std::time::Duration;

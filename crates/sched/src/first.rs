@@ -1,3 +1,5 @@
+//! The native scheduler `first`; its page:
+//!
 #![doc = include_str!("first.md")]
 
 use crate::{FlowView, Marks, Scheduler};

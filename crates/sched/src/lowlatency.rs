@@ -1,3 +1,5 @@
+//! The native scheduler `lowlatency`; its page:
+//!
 #![doc = include_str!("lowlatency.md")]
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The native scheduler `minrtt`; its page:
+//!
 #![doc = include_str!("minrtt.md")]
 
 use crate::{FlowView, Marks, Scheduler};

@@ -1,3 +1,5 @@
+//! The native scheduler `redundant`; its page:
+//!
 #![doc = include_str!("redundant.md")]
 
 use crate::{FlowView, Marks, Scheduler};

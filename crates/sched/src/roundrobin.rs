@@ -1,3 +1,5 @@
+//! The native scheduler `roundrobin`; its page:
+//!
 #![doc = include_str!("roundrobin.md")]
 
 use crate::{FlowView, Marks, Scheduler};

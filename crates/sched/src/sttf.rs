@@ -1,3 +1,5 @@
+//! The native scheduler `sttf`; its page:
+//!
 #![doc = include_str!("sttf.md")]
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! The native scheduler `weighted`; its page:
+//!
 #![doc = include_str!("weighted.md")]
 
 use crate::{FlowView, MAX_SUBFLOWS, Marks, Scheduler, SubflowView};

@@ -8,10 +8,12 @@ use xtask::lab::programs;
 use xtask::lab::service::Service;
 use xtask::lab::{Lab, THREE_LINKS, signal};
 
-use super::{PATIENCE, eventually, have, lab};
+use super::{eventually, have, lab};
 
 /// Downloads open when a worker dies.
 const OPEN: u32 = 20;
+/// How long a new connection may take to work again; the promise is 3 s.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_killed_router_worker_resets_every_connection() -> Result<()> {
@@ -161,7 +163,7 @@ fn await_supervised(
     role: &str,
     wanted: impl Fn(&(u64, u64)) -> bool,
 ) -> Result<(u64, u64)> {
-    eventually(|| {
+    eventually(PATIENCE, || {
         let worker = supervised(lab, role)?;
         ensure!(wanted(&worker), "the worker is {worker:?}");
         Ok(worker)
@@ -170,7 +172,7 @@ fn await_supervised(
 
 /// Waits until a new connection works.
 fn await_connection(lab: &Lab) -> Result<()> {
-    eventually(|| {
+    eventually(PATIENCE, || {
         let transfer = lab.fetch("http://internet/bytes/1000").run()?;
         transfer.check("a new connection")
     })
@@ -195,7 +197,7 @@ fn a_killed_router_leaves_no_capture_rules() -> Result<()> {
     let worker = lab.pid("router_worker")?;
     signal(lab.pid("router_supervisor")?, "-9")?;
     signal(worker, "-9")?;
-    eventually(|| {
+    eventually(PATIENCE, || {
         let left = tables()?;
         ensure!(
             !left.contains("guywire_capture"),
@@ -225,7 +227,7 @@ fn a_lab_leaves_nothing_behind() -> Result<()> {
         .collect();
     ensure!(!pids.is_empty(), "the status names no processes: {status}");
     turn.lab.down()?;
-    eventually(|| {
+    eventually(PATIENCE, || {
         let left = pids.iter().find(|pid| alive(**pid));
         ensure!(
             left.is_none(),

@@ -11,6 +11,8 @@ use super::{eventually, have, lab, whole};
 
 /// Two links that are as good as each other, so that each is used.
 const TWO_LINKS: &str = "50mbit/20ms,50mbit/30ms";
+/// How long anything may take that the promises have within a second or two.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a download lasts in which things happen.
 const DOWNLOAD: Duration = Duration::from_secs(15);
 /// The longest pause accepted while another link lives.
@@ -29,7 +31,7 @@ fn a_link_gets_a_new_address() -> Result<()> {
     let (old, new) = (hexadecimal([10, 0, 1, 2]), hexadecimal([10, 0, 1, 77]));
     ensure!(connections()?.contains_key(&old), "{:?}", connections()?);
     lab.link("wan1", &["address", "10.0.1.77/24"])?;
-    eventually(|| {
+    eventually(PATIENCE, || {
         let now = connections()?;
         let moved = now.contains_key(&new) && !now.contains_key(&old);
         ensure!(moved, "not only the new address is used: {now:?}");
@@ -211,7 +213,7 @@ fn hexadecimal(address: [u8; 4]) -> String {
 
 /// Waits until the router's path over `link` is in a state as wanted, where a path that does not exist has none.
 fn await_path(lab: &Lab, link: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
-    eventually(|| {
+    eventually(PATIENCE, || {
         let status = lab.status()?;
         let mut paths = status["router"]["paths"].as_array().into_iter().flatten();
         let path = paths.find(|path| path["link"] == link);
@@ -224,7 +226,7 @@ fn await_path(lab: &Lab, link: &str, wanted: impl Fn(&str) -> bool) -> Result<()
 /// Waits until the download that runs takes at least a fifth of the rate of `link`.
 fn await_used(lab: &Lab, link: &str) -> Result<()> {
     let mut before = counted(lab, link, "/down/bytes")?;
-    eventually(|| {
+    eventually(PATIENCE, || {
         sleep(Duration::from_millis(500));
         let bytes = counted(lab, link, "/down/bytes")?;
         let carried = bytes.saturating_sub(std::mem::replace(&mut before, bytes));

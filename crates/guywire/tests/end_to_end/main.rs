@@ -23,9 +23,6 @@ use anyhow::{Result, ensure};
 use xtask::lab::Lab;
 use xtask::lab::fetch::Transfer;
 
-/// How long anything may take that the promises have within a second or three.
-const PATIENCE: Duration = Duration::from_secs(15);
-
 /// A lab, and the right to be the only one of these tests that runs.
 struct Turn {
     lab: Lab,
@@ -61,13 +58,13 @@ fn lab_with(purpose: &str, options: &[&str]) -> Result<Option<Turn>> {
     Ok(Some(Turn { lab, _turn: turn }))
 }
 
-/// Asks again and again until the answer is good, for [`PATIENCE`] at most; the last error is told then.
-fn eventually<T>(mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+/// Asks again and again until the answer is good, for so long at most; the last error is told then.
+fn eventually<T>(patience: Duration, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     loop {
         match ask() {
-            Err(error) if start.elapsed() >= PATIENCE => {
-                return Err(error.context(format!("still so after {PATIENCE:?}")));
+            Err(error) if start.elapsed() >= patience => {
+                return Err(error.context(format!("still so after {patience:?}")));
             }
             Err(_) => sleep(Duration::from_millis(100)),
             good => return good,

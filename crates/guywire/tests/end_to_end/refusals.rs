@@ -1,6 +1,7 @@
 //! What is wrong is refused with a clear message, and nothing else is harmed by it.
 
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use xtask::lab::programs::Scratch;
@@ -8,6 +9,9 @@ use xtask::lab::service::Service;
 use xtask::lab::{THREE_LINKS, signal, strangers};
 
 use super::{binary, eventually, have, lab, whole};
+
+/// How long a router may take to notice what it promises to notice at once.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 #[test]
 fn garbage_on_the_servers_port_harms_nobody() -> Result<()> {
@@ -88,7 +92,7 @@ fn a_wrong_server_key_is_an_incident() -> Result<()> {
     lab.shell("router", other)?;
     signal(lab.pid("router_supervisor")?, "-TERM")?;
     let _router = Service::start(&mut lab.exec("router", &["guywire", "router", "run"]))?;
-    eventually(|| {
+    eventually(PATIENCE, || {
         let status = lab.output("router", &["guywire", "router", "status", "--json"])?;
         let told =
             status.contains("link-failed") && status.contains("another server answers there");

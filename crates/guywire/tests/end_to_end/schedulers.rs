@@ -11,6 +11,9 @@ use xtask::lab::{Lab, THREE_LINKS, signal};
 
 use super::{eventually, lab, lab_with, whole};
 
+/// How long a supervisor may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 #[test]
 fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
     let Some(turn) = lab_with("bad-schedulers", &["--links", THREE_LINKS, "--objects"])? else {
@@ -23,7 +26,7 @@ fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
         .fetch("http://internet/bytes/8000000?rate=8mbit")
         .start()?;
     // Else the router, which has the request to send, ejects for both ends before the server has anything to send.
-    eventually(|| {
+    eventually(PATIENCE, || {
         let decided: u64 = listed(lab, "server")?
             .in_use
             .iter()
@@ -64,7 +67,7 @@ fn bad_schedulers_are_ejected_at_both_ends_and_transfers_go_on() -> Result<()> {
 
 /// Waits until a role says that it uses a scheduler: what it says is half a second old at most.
 fn await_use(lab: &Lab, role: &str, name: &str) -> Result<()> {
-    eventually(|| {
+    eventually(PATIENCE, || {
         let listed = listed(lab, role)?;
         let used = listed.in_use.iter().all(|it| it.here.name == name);
         ensure!(used, "{role}: {listed:?}");
@@ -76,7 +79,7 @@ fn await_use(lab: &Lab, role: &str, name: &str) -> Result<()> {
 fn restart(lab: &Lab) -> Result<Service> {
     signal(lab.pid("router_supervisor")?, "-9")?;
     let supervisor = Service::start(&mut lab.exec("router", &["guywire", "router", "run"]))?;
-    eventually(|| listed(lab, "router"))?;
+    eventually(PATIENCE, || listed(lab, "router"))?;
     Ok(supervisor)
 }
 
@@ -195,7 +198,7 @@ fn a_scheduler_is_tried_on_links_like_those_of_the_router() -> Result<()> {
     };
     ensure!(error.to_string().contains("--links"), "{error}");
     whole(&lab.fetch("http://internet/bytes/30000000").run()?)?;
-    let report = eventually(|| sched(lab, "router", check))?;
+    let report = eventually(PATIENCE, || sched(lab, "router", check))?;
     for part in [
         "your link 2 cut",
         "on your links: as fast as default, survives every cut",

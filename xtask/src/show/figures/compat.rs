@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use xtask::lab::programs::Scratch;
 
 use super::super::Run;
 use super::super::report::Report;
+use super::judge::judge;
 use crate::{command, workspace};
 
 /// The most of a reason that is shown.
@@ -157,20 +158,12 @@ impl Workshop {
             tried.reason = error.unwrap_or(&compiled.output).to_owned();
             return Ok(tried);
         }
-        let checked = Command::new(guywire)
-            .args(["sched", "check", "--json"])
-            .arg(&object)
-            .output()
-            .context("cannot start guywire")?;
-        let json: Value = serde_json::from_slice(&checked.stdout).with_context(|| {
-            let errors = String::from_utf8_lossy(&checked.stderr);
-            format!("`guywire sched check` of {} answered: {errors}", tried.name)
-        })?;
-        tried.loads = json["networks"].as_u64() > Some(0);
-        tried.verdict = json["verdict"].as_str().unwrap_or_default().to_owned();
-        let reason = json["reasons"][0].as_str().unwrap_or_default();
+        let judged = judge(guywire, &object, &[])?;
+        tried.loads = judged.loads();
+        let reason = judged.reasons.first().map_or("", String::as_str);
         let prefix = format!("{}: ", object.display());
         tried.reason = reason.strip_prefix(&prefix).unwrap_or(reason).to_owned();
+        tried.verdict = judged.verdict;
         Ok(tried)
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::super::Run;
 use super::super::report::Report;
 use super::links;
+use super::schedulers::simulate;
 use crate::workspace;
 
 /// Sets of links on which `default` is judged.
@@ -18,10 +19,17 @@ const SETS: usize = 100;
 
 /// What `sched check --json` says, as far as it is wanted here.
 #[derive(Deserialize)]
-struct Judged {
-    verdict: String,
+pub(super) struct Judged {
+    pub(super) verdict: String,
     networks: u64,
-    reasons: Vec<String>,
+    pub(super) reasons: Vec<String>,
+}
+
+impl Judged {
+    /// What does not load is never tried.
+    pub(super) fn loads(&self) -> bool {
+        self.networks > 0
+    }
 }
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
@@ -30,7 +38,7 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let sets = run.part.share(links::sets(run.pick(SETS, 10)));
     let mut wrong = 0;
     for (links, _) in &sets {
-        let judged = judge(run, "default", &["--links", links])?;
+        let judged = judge(&run.binary, Path::new("default"), &["--links", links])?;
         if judged.verdict != "works" {
             wrong += 1;
             let why = judged.reasons.join("; ");
@@ -46,11 +54,9 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
 fn zoo(run: &Run, report: &mut Report) -> Result<()> {
     let (mut judged, mut let_through) = (0, 0);
     for object in objects(&workspace::root().join("bpf/zoo"))? {
-        let name = object.display().to_string();
-        let found = judge(run, &name, &[])?;
+        let found = judge(&run.binary, &object, &[])?;
         let member = object.file_stem().unwrap_or_default().to_string_lossy();
-        // What does not load is never tried.
-        if found.networks == 0 {
+        if !found.loads() {
             continue;
         }
         judged += 1;
@@ -72,14 +78,10 @@ fn zoo(run: &Run, report: &mut Report) -> Result<()> {
 
 /// None that is built in is.
 fn own(run: &Run, report: &mut Report) -> Result<()> {
-    let listed = Command::new(run.program("guywire-sim")?)
-        .arg("schedulers")
-        .output()
-        .context("cannot start the simulation")?;
-    let names = String::from_utf8(listed.stdout).context("names of schedulers")?;
+    let names = simulate(run, &["schedulers"])?;
     let mut marked = 0;
     for name in names.lines() {
-        let judged = judge(run, name, &[])?;
+        let judged = judge(&run.binary, Path::new(name), &[])?;
         if judged.verdict != "works" {
             marked += 1;
             let why = judged.reasons.join("; ");
@@ -95,15 +97,20 @@ fn own(run: &Run, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn judge(run: &Run, what: &str, options: &[&str]) -> Result<Judged> {
-    let output = Command::new(&run.binary)
-        .args(["sched", "check", "--json", what])
+/// Asks `guywire sched check` of a scheduler that is built in, or of an object file.
+pub(super) fn judge(guywire: &Path, what: &Path, options: &[&str]) -> Result<Judged> {
+    let output = Command::new(guywire)
+        .args(["sched", "check", "--json"])
+        .arg(what)
         .args(options)
         .output()
         .context("cannot start guywire")?;
     serde_json::from_slice(&output.stdout).with_context(|| {
         let errors = String::from_utf8_lossy(&output.stderr);
-        format!("`guywire sched check {what}` answered: {errors}")
+        format!(
+            "`guywire sched check {}` answered: {errors}",
+            what.display()
+        )
     })
 }
 

@@ -57,7 +57,7 @@ pub(super) fn twins(run: &Run, report: &mut Report) -> Result<()> {
 }
 
 /// Runs a command of the simulation, and returns what it printed.
-fn simulate(run: &Run, words: &[&str]) -> Result<String> {
+pub(super) fn simulate(run: &Run, words: &[&str]) -> Result<String> {
     let mut simulation = Command::new(run.program("guywire-sim")?);
     Ok(command::capture(simulation.args(words))?.output)
 }
