@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use guywire_transport::key::{KeyFileError, PrivateKey};
 
 pub use files::FileError;
+pub(crate) use server::seconds_since_1970;
 pub use server::{InvitationRecord, NewInvitation, RedeemError, ServerStore};
 
 /// Why the store cannot do what was asked.

@@ -220,7 +220,7 @@ impl ServerStore {
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<NewInvitation, StoreError> {
-        let now = seconds(now);
+        let now = seconds_since_1970(now);
         self.prune(now)?;
         let secret = InvitationSecret::generate().map_err(|_| StoreError::Random)?;
         let hash = hash(&secret);
@@ -254,7 +254,7 @@ impl ServerStore {
         public_key: &str,
         now: SystemTime,
     ) -> Result<Enrolled, RedeemError> {
-        let now = seconds(now);
+        let now = seconds_since_1970(now);
         let public_key: PublicKey = public_key
             .parse()
             .map_err(|error| RedeemError::BadKey(format!("{error}")))?;
@@ -390,7 +390,8 @@ fn hash(secret: &InvitationSecret) -> String {
     HEXLOWER.encode(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref())
 }
 
-fn seconds(time: SystemTime) -> u64 {
+/// A time as it is stored.
+pub(crate) fn seconds_since_1970(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }

@@ -19,7 +19,7 @@ use super::lock::{LockError, NamespaceLock, RunLock};
 use super::process::{self, WorkerCommand};
 use super::schedulers::{Class, EndedTrial, Schedulers};
 use super::socket::{Access, ControlSocket, socket_path};
-use super::status::{Board, State, WorkerProcess, seconds_since_1970};
+use super::status::{self, Board, State, WorkerProcess};
 use super::{ROUTER_ROLE, SupervisorError, record_path};
 use crate::store::{ServerStore, files};
 use crate::worker::{Ejection, FromWorker, ToWorker};
@@ -286,7 +286,7 @@ impl Frame {
     pub(super) fn end_trials(&self) {
         let access = self.access.clone();
         tokio::task::spawn_blocking(move || {
-            match access.schedulers.end_trials(seconds_since_1970()) {
+            match access.schedulers.end_trials(status::now()) {
                 Ok(ended) => ended
                     .iter()
                     .for_each(|trial| tell_trial(&access.board, trial)),

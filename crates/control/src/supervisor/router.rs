@@ -19,7 +19,7 @@ use super::links::{self, MARK, Surveyed, TPROXY};
 use super::plain_dns::{PlainDns, Sockets};
 use super::process::WorkerCommand;
 use super::schedulers::Class;
-use super::status::seconds_since_1970;
+use super::status;
 use super::{ROUTER_ROLE, SupervisorError};
 use crate::config::{ClassConfig, Fail, RouterConfig};
 use crate::dns;
@@ -215,7 +215,7 @@ impl Router {
         let message = ToWorker::Schedulers(setup);
         self.frame.keeper.send_with(message, objects);
         self.trial_ends = self.frame.schedulers.next_trial_end().map(|end| {
-            let left = end.saturating_sub(seconds_since_1970());
+            let left = end.saturating_sub(status::now());
             Instant::now() + Duration::from_secs(left)
         });
     }

@@ -19,7 +19,7 @@ use guywire_flow::record::{MAX_MAP_BYTES, MAX_MAP_VALUES, MAX_NAME, MAX_OBJECT};
 use guywire_sched::native;
 use serde::{Deserialize, Serialize};
 
-use super::status::seconds_since_1970;
+use super::status;
 use crate::store::{FileError, StoreError, files};
 use crate::worker::{
     ChosenScheduler, ClassRule, ClassSetup, Ejection, MapSetting, SchedulerId, SchedulerSetup,
@@ -291,7 +291,7 @@ impl Schedulers {
         let trial = stored.trials.remove(&class);
         if let Some(secs) = request.trial_secs {
             // A trial in the place of another one goes back to what was there before both.
-            let began = seconds_since_1970();
+            let began = status::now();
             let trial = Trial {
                 began,
                 until: began.saturating_add(secs),
@@ -346,7 +346,7 @@ impl Schedulers {
             id: ejection.scheduler.clone(),
             reason: ejection.reason.clone(),
             text: ejection.text.chars().take(MAX_TEXT).collect(),
-            at: seconds_since_1970(),
+            at: status::now(),
         });
         self.save(&stored)
     }

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::history::History;
 use super::journal::Journal;
+use crate::store::seconds_since_1970;
 use crate::worker::{
     Ejection, LinkSetup, PathStatus, SchedulerReport, TracedDecision, WorkerStatus,
 };
@@ -124,10 +125,9 @@ pub struct Incident {
     pub ejection: Option<Box<Ejection>>,
 }
 
-/// The time, by the system's clock.
-pub(super) fn seconds_since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
+/// The time, by the system's clock, in seconds since 1970.
+pub(super) fn now() -> u64 {
+    seconds_since_1970(SystemTime::now())
 }
 
 /// The snapshot, shared between the supervisor, which writes, and the control socket, which reads.
@@ -229,7 +229,7 @@ impl Board {
         let Inner {
             history, status, ..
         } = &mut *inner;
-        history.note(seconds_since_1970(), status);
+        history.note(now(), status);
     }
 
     /// The worker is gone, and so is all that it reported.
@@ -269,7 +269,7 @@ impl Board {
 
     fn keep(&self, kind: &str, text: &str, ejection: Option<Ejection>) {
         tracing::warn!(kind, "{text}");
-        let at = seconds_since_1970();
+        let at = now();
         let incident = Incident {
             at,
             kind: kind.into(),
