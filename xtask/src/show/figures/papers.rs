@@ -13,6 +13,11 @@ const UNEQUAL: [&str; 3] = [
     "100mbit/20ms,10mbit/150ms/queue400ms",
     "100mbit/20ms,20mbit/200ms/queue200ms",
 ];
+/// Less unequal ones, where a window of 2 MB leaves `blest` and `ecf` little or nothing to gain: shown, not judged.
+const LESS_UNEQUAL: [&str; 2] = [
+    "25mbit/20ms,5mbit/200ms/queue400ms",
+    "50mbit/20ms,10mbit/150ms/queue300ms",
+];
 /// Links alike, on which it must not matter.
 const ALIKE: &str = "100mbit/25ms,100mbit/25ms";
 const WINDOWS: [&str; 2] = ["1MB", "2MB"];
@@ -38,12 +43,14 @@ pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     unequal(run, report, seeds)?;
     alike(run, report, seeds)?;
     for (what, links) in [
+        ("less unequal", LESS_UNEQUAL[0]),
+        ("less unequal", LESS_UNEQUAL[1]),
         ("Raiciu's WiFi and 3G", WIFI_AND_3G),
         ("BLEST's links", BLEST),
     ] {
         for window in WINDOWS {
             let (goodputs, times) = both(run, &ORDERED, links, window, seeds)?;
-            let title = format!("{what}, {window}");
+            let title = format!("{what}, {links}, {window}");
             order(report, &title, &goodputs, &times);
         }
     }
