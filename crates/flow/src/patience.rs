@@ -4,19 +4,27 @@
 //! time would send much twice. So the patience with a path is learned, by stochastic approximation
 //! (Robbins and Monro, "A Stochastic Approximation Method", 1951): what is repeated raises it, what the
 //! session sends lowers it, and it settles where the one is [`SHARE`] of the other.
+//!
+//! One round trip raises it by one step at most, for what is lost at once tells no more of how late single losses
+//! are mended than one of them would. But all of it was repeated: until the session has sent so much that
+//! it was [`SHARE`] of that, nothing is lowered. So patience settles where late bytes are few, also where they come
+//! in bursts, as jitter brings them.
 
 use std::time::Duration;
 
 use guywire_sched::Time;
 
-/// The share of all bytes that may be repeated for each path's sake: three make less than 1 %.
-const SHARE: f64 = 0.003;
+/// The share of all bytes that may be repeated for each path's sake: three make less than 1 %, with what each
+/// repeats before it has learned.
+const SHARE: f64 = 0.0025;
 /// What the repetition of [`UNIT`] bytes adds.
 const STEP: Duration = Duration::from_millis(20);
 /// See [`STEP`].
 const UNIT: f64 = 32e3;
 /// More is never waited.
 const MOST: Duration = Duration::from_millis(500);
+/// More than this is not remembered as repeated, in bytes: as much as would have raised it from nothing to [`MOST`].
+const UNCOVERED: f64 = 25.0 * UNIT;
 
 /// The learned part of the patience with a path.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +32,8 @@ pub(crate) struct Patience {
     learned: Duration,
     /// When the last lesson began, and what it has counted, in bytes.
     lesson: Option<(Time, u64)>,
+    /// Bytes that were repeated and did not raise it: what is sent has to cover them before it is lowered.
+    uncovered: f64,
 }
 
 impl Patience {
@@ -33,21 +43,24 @@ impl Patience {
 
     /// The session has sent `bytes` on any path.
     pub(crate) fn sent(&mut self, bytes: u64) {
-        let step = STEP.mul_f64(bytes as f64 * SHARE / UNIT);
+        let permitted = bytes as f64 * SHARE;
+        let covers = permitted.min(self.uncovered);
+        self.uncovered -= covers;
+        let step = STEP.mul_f64((permitted - covers) / UNIT);
         self.learned = self.learned.saturating_sub(step);
     }
 
     /// So many bytes of this path are repeated elsewhere. What is repeated within one round trip is one lesson
-    /// of at most [`UNIT`]: a queue that overflows loses much at once, and that tells no more of how
-    /// late single losses are mended than one of them would.
+    /// of at most [`UNIT`]; what exceeds that is remembered, up to [`UNCOVERED`].
     pub(crate) fn repeated(&mut self, now: Time, bytes: u64, round_trip: Duration) {
         let same = self
             .lesson
             .filter(|(began, _)| now.since(*began) < round_trip);
         let (began, counted) = same.unwrap_or((now, 0));
-        let bytes = bytes.min(UNIT as u64 - counted);
-        self.lesson = Some((began, counted + bytes));
-        self.learned = (self.learned + STEP.mul_f64(bytes as f64 / UNIT)).min(MOST);
+        let counts = bytes.min(UNIT as u64 - counted);
+        self.lesson = Some((began, counted + counts));
+        self.learned = (self.learned + STEP.mul_f64(counts as f64 / UNIT)).min(MOST);
+        self.uncovered = (self.uncovered + (bytes - counts) as f64).min(UNCOVERED);
     }
 }
 
@@ -86,5 +99,32 @@ mod tests {
         assert_eq!(patience.get(), STEP);
         patience.repeated(at(50), 16_000, trip);
         assert_eq!(patience.get(), STEP + STEP / 2);
+        // 468,000 bytes raised nothing.
+        patience.sent((468e3 / SHARE) as u64 - 1);
+        assert_eq!(patience.get(), STEP + STEP / 2);
+        patience.sent((UNIT / SHARE) as u64);
+        assert!(patience.get() < STEP);
+    }
+
+    #[test]
+    fn it_settles_there_too_where_much_is_late_at_once() {
+        const BURST: u64 = 300_000;
+        // A link of 150 Mbit/s whose delay is drawn anew every 50 ms.
+        const MEANWHILE: u64 = 150_000_000 / 8 / 20;
+        let mut patience = Patience::default();
+        let (mut sent, mut repeated) = (0, 0);
+        for draw in 0..20_000_u64 {
+            let now = Time::from_nanos(draw * 50_000_000);
+            patience.sent(MEANWHILE);
+            sent += MEANWHILE;
+            let late = Duration::from_millis(draw * 7_919 % 61);
+            if late > patience.get() {
+                patience.repeated(now, BURST, Duration::from_millis(80));
+                repeated += BURST;
+            }
+        }
+        let share = repeated as f64 / sent as f64;
+        assert!((share / SHARE - 1.0).abs() < 0.1, "{share}");
+        assert!(patience.get() < Duration::from_millis(90));
     }
 }

@@ -11,7 +11,8 @@ use guywire_sched::Time;
 /// The least time without progress that counts as overdue; 30 ms gave false alarms.
 const BASE: Duration = Duration::from_millis(50);
 /// With fewer segments in flight acknowledgements come in clumps, a round trip apart, and the gaps of busier
-/// times say nothing: so it is in BBR's PROBE_RTT, which keeps four.
+/// times say nothing: so it is in BBR's PROBE_RTT, which keeps four. What a hole holds back, received and not yet
+/// acknowledged in order, is not in flight: counted with the rest, it hid nearly every such time on a lossy link.
 const FEW: u32 = 8;
 /// How much history the longest gap is taken from before it may shorten the threshold.
 const HISTORY: Duration = Duration::from_secs(1);
@@ -115,18 +116,18 @@ impl Progress {
         self.busy_since.is_some()
     }
 
-    /// When what is in flight, `unacked` segments, becomes overdue, if nothing moves before; `None`
+    /// When what is in flight, so many segments, becomes overdue, if nothing moves before; `None`
     /// while idle.
     pub(crate) fn overdue_at(
         &self,
         srtt: Duration,
         rttvar: Duration,
-        unacked: u32,
+        in_flight: u32,
     ) -> Option<Time> {
         let busy_since = self.busy_since?;
         let by_round_trip = srtt + 4 * rttvar + BASE;
         let busy_for = self.moved.since(busy_since);
-        let threshold = if unacked < FEW || busy_for < HISTORY.max(srtt) {
+        let threshold = if in_flight < FEW || busy_for < HISTORY.max(srtt) {
             by_round_trip
         } else {
             by_round_trip.min(BASE.max(3 * self.gaps[0].max(self.gaps[1])))

@@ -28,6 +28,7 @@ const MAX_CHUNK: u64 = (MAX_BODY - MAX_HEADER) as u64;
 /// |---|---|---|
 /// | `srtt`, `rttvar`, `min_rtt` | `tcpi_rtt`, `tcpi_rttvar`, `tcpi_min_rtt` | time |
 /// | `cwnd`, `unacked`, `delivered` | `tcpi_snd_cwnd`, `tcpi_unacked`, `tcpi_delivered` | segments |
+/// | `in_flight` | `tcpi_unacked - tcpi_sacked - tcpi_lost + tcpi_retrans` (`tcp_packets_in_flight`) | segments |
 /// | `mss` | `tcpi_snd_mss` | bytes |
 /// | `repeated` | `tcpi_total_retrans` | segments |
 /// | `notsent` | `tcpi_notsent_bytes` and what is encrypted but not handed to the kernel | bytes |
@@ -42,6 +43,7 @@ pub struct SubflowInfo {
     pub cwnd: u32,
     pub mss: u32,
     pub unacked: u32,
+    pub in_flight: u32,
     pub notsent: u64,
     pub delivered: u64,
     pub repeated: u64,

@@ -19,6 +19,8 @@ pub struct Plan {
     pub scheduler: Option<String>,
     /// Whether the server takes schedulers' objects from the router.
     pub objects: bool,
+    /// How many connections both ends permit, and memory for as many; their own defaults if nothing is said.
+    pub flows: Option<u32>,
     /// Whether Guywire runs on router and server. Without it the router is a
     /// plain multi-WAN box that masquerades.
     pub guywire: bool,
@@ -57,6 +59,7 @@ impl Plan {
             links: links.to_string(),
             scheduler: None,
             objects: false,
+            flows: None,
             guywire: true,
             seed: 0,
             events: VecDeque::new(),

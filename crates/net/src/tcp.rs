@@ -107,6 +107,14 @@ impl TcpInfo {
         self.state == 1
     }
 
+    /// Segments that may still arrive or be lost: what was received out of order and what is thought lost
+    /// is not among them (`tcp_packets_in_flight`).
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        let left = self.sacked + self.lost;
+        (self.unacked + self.retrans).saturating_sub(left)
+    }
+
     /// Reads the kernel's structure; what lies beyond `raw` reads as zero.
     fn parse(raw: &[u8]) -> Self {
         let info = Raw(raw);

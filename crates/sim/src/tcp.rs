@@ -142,6 +142,7 @@ impl Sender {
             cwnd: self.congestion.window() as u32,
             mss: self.mss as u32,
             unacked: self.segments.len() as u32,
+            in_flight: self.flying as u32,
             notsent: self.notsent(),
             delivered: self.delivered,
             repeated: self.repeated,

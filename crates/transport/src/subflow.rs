@@ -426,6 +426,7 @@ fn snapshot(stream: &TcpStream, pending: u64) -> io::Result<SubflowInfo> {
         cwnd: info.snd_cwnd,
         mss: info.snd_mss,
         unacked: info.unacked,
+        in_flight: info.in_flight(),
         notsent: u64::from(info.notsent_bytes) + pending,
         delivered: info.delivered.into(),
         repeated: info.total_retrans.into(),

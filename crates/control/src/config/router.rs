@@ -207,7 +207,8 @@ pub(super) const LIMITS: Section = Section {
             key: "max_flows",
             kind: Kind::Integer(16, 65_536),
             default: Absent::Is("4096"),
-            text: "Most connections at one time; further ones are refused. Each costs two file descriptors' worth of kernel memory.",
+            text: "Most connections at one time; further ones are refused. Each costs two file descriptors' worth of kernel memory, and needs 8 kB of `session_memory`: \
+                   10,000 need 80 MiB.",
         },
     ],
 };

@@ -206,7 +206,7 @@ impl Session {
             let at = subflow.progress.overdue_at(
                 subflow.info.srtt,
                 subflow.info.rttvar,
-                subflow.info.unacked,
+                subflow.info.in_flight,
             );
             at.is_some_and(|at| at <= now)
         };

@@ -104,6 +104,9 @@ struct Up {
     /// The server takes BPF schedulers of the router's own
     #[arg(long)]
     objects: bool,
+    /// How many connections both ends permit [default: their own]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    flows: Option<u32>,
     /// Return when the lab is complete, and leave it running
     #[arg(long)]
     detach: bool,
@@ -291,6 +294,7 @@ fn start(up: Up) -> Result<ExitCode> {
         plan: Plan {
             scheduler: up.scheduler,
             objects: up.objects,
+            flows: up.flows,
             guywire: !up.no_guywire,
             ..plan
         },

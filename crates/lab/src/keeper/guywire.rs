@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Lab;
 use crate::launch::report;
-use crate::plan::Progress;
+use crate::plan::{Plan, Progress};
 use crate::topology::{Link, Node, SERVER};
 
 /// The server's port.
@@ -54,11 +54,7 @@ pub(super) fn without(lab: &Lab) -> Result<()> {
 
 /// Sets up and starts server and router, and waits until every link is in
 /// use. A link that is not is a warning, not an error: it may be meant so.
-pub(super) async fn start(
-    lab: &mut Lab,
-    scheduler: Option<&str>,
-    objects: bool,
-) -> Result<Option<String>> {
+pub(super) async fn start(lab: &mut Lab, plan: &Plan) -> Result<Option<String>> {
     report(&Progress::Step("starting the server".into()));
     let addresses = SERVER
         .addresses()
@@ -73,15 +69,17 @@ pub(super) async fn start(
         "--address",
         v6,
     ];
-    if objects {
+    if plan.objects {
         init.extend(["--objects-from", NAME]);
     }
     run(lab, Node::Server, &init).await?;
+    permit(lab, Node::Server, plan.flows).await?;
     lab.start("server", Node::Server, &["guywire", "server", "run"])?;
     await_status(lab, Node::Server).await?;
     let line = run(lab, Node::Server, &["guywire", "server", "invite", NAME]).await?;
     report(&Progress::Step("starting the router".into()));
-    join(lab, line.trim(), scheduler).await?;
+    join(lab, line.trim(), plan.scheduler.as_deref()).await?;
+    permit(lab, Node::Router, plan.flows).await?;
     lab.start("router", Node::Router, &["guywire", "router", "run"])?;
     await_status(lab, Node::Router).await?;
     report(&Progress::Step("bonding the links".into()));
@@ -104,6 +102,21 @@ async fn join(lab: &Lab, line: &str, scheduler: Option<&str>) -> Result<()> {
         program.extend(["--scheduler", scheduler]);
     }
     run(lab, Node::Router, &program).await?;
+    Ok(())
+}
+
+/// Makes a node permit so many connections, with the memory that they need.
+async fn permit(lab: &Lab, node: Node, flows: Option<u32>) -> Result<()> {
+    /// Twice the least share of a connection: half of the memory is a reserve, split equally.
+    const EACH: u64 = 8_192;
+    let Some(flows) = flows else {
+        return Ok(());
+    };
+    let memory = u64::from(flows) * EACH / 1_024;
+    let script = format!(
+        "printf '[limits]\\nmax_flows = {flows}\\nsession_memory = \"{memory} KiB\"\\n' >> /etc/guywire/{node}.toml"
+    );
+    run(lab, node, &["sh", "-c", &script]).await?;
     Ok(())
 }
 

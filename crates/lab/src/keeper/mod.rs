@@ -83,7 +83,7 @@ async fn keep(directory: &Path) -> Result<()> {
     tokio::spawn(children.clone().reap());
     let mut lab = Lab::build(place, children, &specs, plan.seed).await?;
     let warning = if plan.guywire {
-        guywire::start(&mut lab, plan.scheduler.as_deref(), plan.objects).await?
+        guywire::start(&mut lab, &plan).await?
     } else {
         guywire::without(&lab)?;
         None

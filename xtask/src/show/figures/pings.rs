@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use xtask::lab::Lab;
 
 use super::super::Run;
@@ -73,7 +73,13 @@ fn pings(lab: &Lab, links: &[usize], count: u32) -> Result<Vec<Vec<f64>>> {
     let finish = |child: std::process::Child| {
         let output = child.wait_with_output().context("cannot wait for ping")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok(super::emulator::round_trips(&text))
+        let times = super::emulator::round_trips(&text);
+        ensure!(
+            !times.is_empty(),
+            "ping ended with {} and no answer",
+            output.status
+        );
+        Ok(times)
     };
     running.into_iter().map(finish).collect()
 }

@@ -34,9 +34,18 @@ enum Piece {
 }
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
-    report.condition(format!("links {LINKS}; IPv4"));
+    report.condition(format!(
+        "links {LINKS}; IPv4; both ends permit {OPEN} connections where they are open or idle"
+    ));
     for piece in run.part.share([Piece::Downloads, Piece::Idle, Piece::Open]) {
-        let lab = Lab::up(&run.binary, "scale", LINKS)?;
+        let permitted = OPEN.to_string();
+        let lab = match piece {
+            Piece::Downloads => Lab::up(&run.binary, "scale", LINKS)?,
+            Piece::Idle | Piece::Open => {
+                let options = ["--links", LINKS, "--flows", &permitted];
+                Lab::up_with(&run.binary, "scale", &options)?
+            }
+        };
         match piece {
             Piece::Downloads => downloads(run, &lab, report)?,
             Piece::Idle => idle(run, &lab, report)?,

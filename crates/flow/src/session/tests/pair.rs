@@ -307,6 +307,7 @@ impl Pair {
             cwnd: 20,
             mss: SEGMENT as u32,
             unacked: pipe.unacked.div_ceil(SEGMENT) as u32,
+            in_flight: pipe.unacked.div_ceil(SEGMENT) as u32,
             notsent: pipe.notsent.len() as u64,
             delivered: pipe.delivered,
             repeated: 0,
