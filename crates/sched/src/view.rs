@@ -133,11 +133,13 @@ impl SubflowView {
         in_flight.max(in_a_trip).max(u64::from(self.mss)).max(1)
     }
 
-    /// When a chunk of `bytes`, given to this subflow now, is expected to have arrived: half the
-    /// round trip after what is queued before it and itself have left at the subflow's rate.
+    /// When a chunk of `bytes`, given to this subflow now, is expected to have arrived: once what is queued
+    /// before it and itself have left at the subflow's rate, it takes the way there. That is half of the smallest
+    /// round trip and all that the round trip has grown by: the queue stands in the direction that sends.
     pub fn expected_delivery(&self, bytes: u64) -> Duration {
         let ahead = self.queued.saturating_add(bytes) as f64 / self.rate.max(1) as f64;
-        self.srtt / 2 + Duration::from_secs_f64(ahead.min(3_600.0))
+        let way = self.srtt - self.min_rtt.min(self.srtt) / 2;
+        way + Duration::from_secs_f64(ahead.min(3_600.0))
     }
 }
 

@@ -18,7 +18,7 @@ mod cubic;
 mod receiver;
 
 pub use congestion::{Congestion, Sample};
-pub use receiver::{Acknowledgement, Receiver};
+pub use receiver::{Acknowledgement, Receiver, Transmission};
 
 /// Bytes of a full segment.
 pub const MSS: u64 = 1_448;
@@ -184,13 +184,13 @@ impl Sender {
             .map(|(_, bytes)| bytes)
     }
 
-    /// The next segment to put on the link now: its first byte and its length.
-    pub fn poll_segment(&mut self, now: Time) -> Option<(u64, u64)> {
+    /// The next segment to put on the link now.
+    pub fn poll_segment(&mut self, now: Time) -> Option<Transmission> {
         let goes_on = self.burst.0 == now && self.burst.1 > 0;
         if self.flying >= self.congestion.window() || (now < self.pace_at && !goes_on) {
             return None;
         }
-        let sent = match self.lost {
+        let (seq, length) = match self.lost {
             0 => self.send_new(now)?,
             _ => self.send_again(now)?,
         };
@@ -198,9 +198,13 @@ impl Sender {
             self.burst = (now, self.congestion.burst(self.srtt));
         }
         self.burst.1 -= 1;
-        let gap = self.congestion.pacing_gap(sent.1, self.srtt);
+        let gap = self.congestion.pacing_gap(length, self.srtt);
         self.pace_at = self.pace_at.max(now) + gap;
-        Some(sent)
+        Some(Transmission {
+            seq,
+            length,
+            stamp: now,
+        })
     }
 
     fn send_new(&mut self, now: Time) -> Option<(u64, u64)> {
@@ -253,6 +257,7 @@ impl Sender {
     pub fn handle_ack(&mut self, now: Time, ack: &Acknowledgement) {
         let mut newest: Option<Delivered> = None;
         let before = self.delivered;
+        let advances = ack.cumulative > self.unacked;
         while self
             .segments
             .front()
@@ -272,13 +277,17 @@ impl Sender {
             self.timer_from = now;
             self.delivered_at = now;
         }
+        match &newest {
+            Some(newest) if !newest.resent => self.take_round_trip(now.since(newest.sent_at)),
+            // Of what was sent twice the stamp tells which one it was (`tcp_ack_update_rtt`). Else a round trip that
+            // grew beyond the time-out would never be learned.
+            _ if advances => self.take_round_trip(now.since(ack.echo)),
+            _ => {}
+        }
         let Some(newest) = newest else {
             return;
         };
         self.first_sent = newest.sent_at;
-        if !newest.resent {
-            self.take_round_trip(now.since(newest.sent_at));
-        }
         let lost = self.detect_loss();
         self.take_sample(now, &newest, self.delivered - before, lost);
     }

@@ -17,6 +17,17 @@ const SILENCE: Duration = Duration::from_millis(200);
 /// The longest a lone segment waits for its acknowledgement (`TCP_DELACK_MIN`).
 const DELAY: Duration = Duration::from_millis(40);
 
+/// A segment on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmission {
+    /// Its first byte.
+    pub seq: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// When it was sent: its time stamp (RFC 7323).
+    pub stamp: Time,
+}
+
 /// An acknowledgement: everything below `cumulative`, and blocks beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledgement {
@@ -24,6 +35,8 @@ pub struct Acknowledgement {
     pub cumulative: u64,
     /// Ranges beyond it that have arrived (SACK).
     pub blocks: [Option<(u64, u64)>; 3],
+    /// The stamp of the first segment in order that the acknowledgement before did not cover (RFC 7323, section 4.3).
+    pub echo: Time,
 }
 
 /// What has arrived of one direction.
@@ -33,6 +46,9 @@ pub struct Receiver {
     /// Ranges beyond it, by first byte, never touching.
     early: BTreeMap<u64, u64>,
     acknowledged: u64,
+    /// What the last acknowledgement told as `cumulative`, and the stamp that the next one echoes.
+    told: u64,
+    echo: Time,
     /// The last segment: its range, and when it came.
     last: (u64, u64, Time),
     quick: u32,
@@ -47,8 +63,11 @@ impl Receiver {
     }
 
     /// A segment arrived; returns what is to be acknowledged at once.
-    pub fn handle_segment(&mut self, now: Time, seq: u64, length: u64) -> Option<Acknowledgement> {
-        let end = seq + length;
+    pub fn handle_segment(&mut self, now: Time, segment: &Transmission) -> Option<Acknowledgement> {
+        let (seq, end) = (segment.seq, segment.seq + segment.length);
+        if seq <= self.told {
+            self.echo = segment.stamp;
+        }
         if now.since(self.last.2) > SILENCE {
             self.quick = QUICK;
         }
@@ -83,6 +102,7 @@ impl Receiver {
     pub fn acknowledge(&mut self) -> Acknowledgement {
         self.due = None;
         self.acknowledged += 1;
+        self.told = self.cumulative;
         let mut blocks = [None; 3];
         let (seq, end, _) = self.last;
         if end > self.cumulative {
@@ -98,6 +118,7 @@ impl Receiver {
         Acknowledgement {
             cumulative: self.cumulative,
             blocks,
+            echo: self.echo,
         }
     }
 
@@ -124,11 +145,19 @@ impl Receiver {
 mod tests {
     use super::*;
 
+    fn segment(seq: u64, length: u64) -> Transmission {
+        Transmission {
+            seq,
+            length,
+            stamp: Time::ZERO,
+        }
+    }
+
     #[test]
     fn holes_are_told_and_filled() {
         let mut receiver = Receiver::default();
         let mut arrives = |seq, length| {
-            let ack = receiver.handle_segment(Time::ZERO, seq, length);
+            let ack = receiver.handle_segment(Time::ZERO, &segment(seq, length));
             (ack, receiver.early.len())
         };
         let told = |ack: Option<Acknowledgement>| ack.map(|ack| (ack.cumulative, ack.blocks[0]));
@@ -147,12 +176,12 @@ mod tests {
         let begin = Time::ZERO + Duration::from_secs(1);
         let mut acknowledged = Vec::new();
         for number in 0..20 {
-            let ack = receiver.handle_segment(begin, number * 10, 10);
+            let ack = receiver.handle_segment(begin, &segment(number * 10, 10));
             acknowledged.extend(ack.map(|ack| ack.cumulative / 10));
         }
         let expected: Vec<u64> = (1..=16).chain([18, 20]).collect();
         assert_eq!(acknowledged, expected);
-        assert_eq!(receiver.handle_segment(begin, 200, 10), None);
+        assert_eq!(receiver.handle_segment(begin, &segment(200, 10)), None);
         assert_eq!(receiver.due(), Some(begin + DELAY));
         assert_eq!(receiver.acknowledge().cumulative, 210);
         assert_eq!(receiver.due(), None);

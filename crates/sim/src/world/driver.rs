@@ -11,7 +11,9 @@ use super::links::Packet;
 use super::{ENDS, Errand, World};
 use crate::network::{ROUTER, SERVER};
 use crate::oracle::{Ejected, Trouble};
-use crate::tcp::{Acknowledgement, Congestion, MSS, RECORD, Receiver, SMALL_MSS, Sender};
+use crate::tcp::{
+    Acknowledgement, Congestion, MSS, RECORD, Receiver, SMALL_MSS, Sender, Transmission,
+};
 
 /// The kernel's figures are not read more often than this, and while data is in flight not less often
 /// than an eighth of the round trip or [`INFO_AGE`].
@@ -210,11 +212,11 @@ impl World<'_> {
             return;
         };
         let path = subflow.path;
-        while let Some((seq, length)) = self
+        while let Some(segment) = self
             .end(side, id)
             .and_then(|end| end.sender.poll_segment(now))
         {
-            self.offer(side, path, Packet::Segment(id, seq, length));
+            self.offer(side, path, Packet::Segment(id, segment));
         }
     }
 
@@ -297,15 +299,14 @@ impl World<'_> {
         &mut self,
         at: usize,
         id: SubflowId,
-        seq: u64,
-        length: u64,
+        segment: &Transmission,
     ) -> Result<(), Trouble> {
         let now = self.now;
         let Some(end) = self.end(at, id) else {
             return Ok(());
         };
         end.heard_at = now;
-        let ack = end.receiver.handle_segment(now, seq, length);
+        let ack = end.receiver.handle_segment(now, segment);
         let arrived = end.receiver.cumulative();
         if let Some(ack) = ack {
             let path = self.subflows[&id].path;

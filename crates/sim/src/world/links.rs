@@ -6,7 +6,7 @@ use guywire_lab::emulator::{DropCause, Released, Verdict};
 use super::{Link, World};
 use crate::network::{ROUTER, SERVER};
 use crate::oracle::{Seen, Trouble};
-use crate::tcp::{Acknowledgement, HEADERS};
+use crate::tcp::{Acknowledgement, HEADERS, Transmission};
 
 /// A black hole swallows packets larger than this.
 const LARGE: u64 = 1_400;
@@ -14,8 +14,8 @@ const LARGE: u64 = 1_400;
 /// What travels on a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Packet {
-    /// A segment: its first byte and its length.
-    Segment(SubflowId, u64, u64),
+    /// A segment.
+    Segment(SubflowId, Transmission),
     /// An acknowledgement.
     Ack(SubflowId, Acknowledgement),
     /// The connection is reset.
@@ -53,7 +53,7 @@ impl World<'_> {
     /// Puts a packet on a link.
     pub(super) fn offer(&mut self, from: usize, path: usize, packet: Packet) {
         let payload = match packet {
-            Packet::Segment(_, _, length) => length,
+            Packet::Segment(_, segment) => segment.length,
             Packet::Ack(..) | Packet::Reset(_) | Packet::Ping(_) => 0,
         };
         let size = (payload + HEADERS) as u32;
@@ -102,7 +102,7 @@ impl World<'_> {
             return Ok(());
         }
         match packet {
-            Packet::Segment(id, seq, length) => self.take_segment(at, id, seq, length),
+            Packet::Segment(id, segment) => self.take_segment(at, id, &segment),
             Packet::Ack(id, ack) => {
                 self.take_ack(at, id, &ack);
                 Ok(())
