@@ -512,8 +512,22 @@ impl Session {
         }
     }
 
+    /// Records that went by a path which is not up, for want of a better one, go again where one is: nobody
+    /// would wait for them there.
+    fn recall_control(&mut self) {
+        let up = |path: u8| self.paths.get(&path).is_some_and(Path::is_up);
+        let (better, last_resorts): (Vec<_>, Vec<_>) =
+            self.subflows.iter().partition(|(_, s)| up(s.path));
+        if !better.is_empty() {
+            for (&id, _) in last_resorts {
+                self.sender.abandon(id);
+            }
+        }
+    }
+
     /// After subflows came or went: everything that waited for one is looked at again.
     fn settle(&mut self, now: Time) {
+        self.recall_control();
         self.assign_control();
         let busy: Vec<u64> = self
             .flows

@@ -12,6 +12,7 @@ use crate::record::{self, Control, Destination, FlowKind, PathNotice, Record};
 use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
 use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, SubflowInfo};
 
+mod carriers;
 mod choices;
 mod pair;
 
@@ -339,30 +340,6 @@ fn accepted(session: &mut Session, now: Time, on: SubflowId, number: u64) -> u64
     let told = session.handle_record(now, on, Record::Control(number, opened));
     assert_eq!(told, Ok(()));
     flow
-}
-
-#[test]
-fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
-    let now = Time::ZERO + Duration::from_secs(1);
-    let mut session = alone(now, "default");
-    let (first, second) = (SubflowId(1), SubflowId(2));
-    session.subflow_joined(now, first, 0, SubflowInfo::default());
-    let to = Destination::Service("x".to_owned());
-    let flow = session.open(now, to, FlowKind::default()).expect("it may");
-    let sent = control(&mut session, now, first);
-    let next = sent.last().expect("an OPEN").0 + 1;
-    session.subflow_joined(now, second, 1, SubflowInfo::default());
-    let acked = session.handle_record(now, first, Record::ControlAck(next));
-    assert_eq!(acked, Ok(()));
-    session.subflow_closed(now, first);
-    session.finish(flow).expect("it is there");
-    let is_fin = |(_, control): &(u64, Control)| matches!(control, Control::Fin { .. });
-    let early = control(&mut session, now, second);
-    assert!(!early.iter().any(is_fin), "nothing may overtake the OPEN");
-    let opened = Control::Opened { flow, window: 10 };
-    let told = session.handle_record(now, second, Record::Control(0, opened));
-    assert_eq!((told, session.invariants()), (Ok(()), Ok(())));
-    assert!(control(&mut session, now, second).iter().any(is_fin));
 }
 
 #[test]

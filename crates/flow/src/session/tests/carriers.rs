@@ -1,0 +1,55 @@
+//! Which subflow carries a record of control, and what happens when it is none that can be relied on.
+
+use std::time::Duration;
+
+use guywire_sched::{SubflowId, Time};
+
+use super::{alone, control};
+use crate::SubflowInfo;
+use crate::record::{Control, Destination, FlowKind, PathNotice, Record};
+
+#[test]
+fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now, "default");
+    let (first, second) = (SubflowId(1), SubflowId(2));
+    session.subflow_joined(now, first, 0, SubflowInfo::default());
+    let to = Destination::Service("x".to_owned());
+    let flow = session.open(now, to, FlowKind::default()).expect("it may");
+    let sent = control(&mut session, now, first);
+    let next = sent.last().expect("an OPEN").0 + 1;
+    session.subflow_joined(now, second, 1, SubflowInfo::default());
+    let acked = session.handle_record(now, first, Record::ControlAck(next));
+    assert_eq!(acked, Ok(()));
+    session.subflow_closed(now, first);
+    session.finish(flow).expect("it is there");
+    let is_fin = |(_, control): &(u64, Control)| matches!(control, Control::Fin { .. });
+    let early = control(&mut session, now, second);
+    assert!(!early.iter().any(is_fin), "nothing may overtake the OPEN");
+    let opened = Control::Opened { flow, window: 10 };
+    let told = session.handle_record(now, second, Record::Control(0, opened));
+    assert_eq!((told, session.invariants()), (Ok(()), Ok(())));
+    assert!(control(&mut session, now, second).iter().any(is_fin));
+}
+
+#[test]
+fn what_went_by_a_stale_path_for_want_of_another_goes_again_when_there_is_one() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now, "default");
+    let (first, second) = (SubflowId(1), SubflowId(2));
+    session.subflow_joined(now, first, 0, SubflowInfo::default());
+    let stale = Control::PathStatus {
+        path: 0,
+        notice: PathNotice::Stale,
+        backup: false,
+    };
+    let told = session.handle_record(now, first, Record::Control(0, stale));
+    assert_eq!(told, Ok(()));
+    let to = Destination::Service("x".to_owned());
+    session.open(now, to, FlowKind::default()).expect("it may");
+    let is_open = |(_, control): &(u64, Control)| matches!(control, Control::Open { .. });
+    assert!(control(&mut session, now, first).iter().any(is_open));
+    session.subflow_joined(now, second, 1, SubflowInfo::default());
+    assert_eq!(session.invariants(), Ok(()));
+    assert!(control(&mut session, now, second).iter().any(is_open));
+}
