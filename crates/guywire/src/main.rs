@@ -18,8 +18,8 @@ fn main() -> std::process::ExitCode {
     cli::run()
 }
 
-/// The allocator asks for huge pages, of which a process at rest fills four or five hardly at all: 8 to 10 MB instead
-/// of 2 to 4. It holds for what this process starts, too (PR_SET_THP_DISABLE).
+/// The allocator asks for huge pages, of which a process at rest fills four hardly at all: 8 MB instead of 2. It holds
+/// for what this process starts, too (PR_SET_THP_DISABLE), until that says otherwise.
 fn use_small_pages() {
     // A kernel without huge pages has nothing to forbid.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
