@@ -1,5 +1,6 @@
 //! Judges paths by what their subflows show, and takes subflows in and out.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -453,6 +454,12 @@ impl Session {
 
     /// Everything the subflows of a path owe or sent moves elsewhere.
     fn abandon_path(&mut self, now: Time, id: u8) {
+        self.give_up(now, id);
+        self.settle(now);
+    }
+
+    /// The same, and what waits for a subflow is not looked at yet.
+    fn give_up(&mut self, now: Time, id: u8) {
         let of_path: Vec<SubflowId> = self
             .subflows
             .iter()
@@ -475,7 +482,6 @@ impl Session {
                 );
             }
         }
-        self.settle(now);
     }
 
     /// What one subflow owes or sent moves elsewhere.
@@ -512,22 +518,22 @@ impl Session {
         }
     }
 
-    /// Records that went by a path which is not up, for want of a better one, go again where one is: nobody
-    /// would wait for them there.
-    fn recall_control(&mut self) {
-        let up = |path: u8| self.paths.get(&path).is_some_and(Path::is_up);
-        let (better, last_resorts): (Vec<_>, Vec<_>) =
-            self.subflows.iter().partition(|(_, s)| up(s.path));
+    /// What went by a path that is not up, for want of a better one, moves to where one is: nobody would wait for
+    /// it there.
+    fn leave_last_resorts(&mut self, now: Time) {
+        let up = |path: &u8| self.paths.get(path).is_some_and(Path::is_up);
+        let in_use: BTreeSet<u8> = self.subflows.values().map(|s| s.path).collect();
+        let (better, last_resorts): (Vec<u8>, Vec<u8>) = in_use.into_iter().partition(up);
         if !better.is_empty() {
-            for (&id, _) in last_resorts {
-                self.sender.abandon(id);
+            for path in last_resorts {
+                self.give_up(now, path);
             }
         }
     }
 
     /// After subflows came or went: everything that waited for one is looked at again.
     fn settle(&mut self, now: Time) {
-        self.recall_control();
+        self.leave_last_resorts(now);
         self.assign_control();
         let busy: Vec<u64> = self
             .flows

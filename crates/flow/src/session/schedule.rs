@@ -282,12 +282,6 @@ impl Session {
             let Some(id) = self.signal_carrier(waits_for_open) else {
                 continue;
             };
-            if opens
-                && let Some(flow) = flow.and_then(|flow| self.flows.get_mut(&flow))
-                && let Some(carriers) = &mut flow.opening
-            {
-                carriers.insert(id);
-            }
             self.sender.assign(number, id);
             if let Some(subflow) = self.subflows.get_mut(&id) {
                 subflow.control.insert(number);
@@ -298,7 +292,7 @@ impl Session {
 
     /// The best subflow for what must not be lost: the trunk of the fastest path that is up, a
     /// stale one only when no other is left. Of a flow that waits for the answer to its OPEN: one
-    /// that carried it.
+    /// that carried it; while that is on its way to a better one, none.
     pub(super) fn signal_carrier(&self, flow: Option<u64>) -> Option<SubflowId> {
         let carriers = flow
             .and_then(|flow| self.flows.get(&flow))
@@ -322,7 +316,14 @@ impl Session {
                 .min_by_key(|id| self.subflows.get(id).map(rank))
         };
         match carriers {
-            Some(carriers) => best(&mut carriers.iter().copied()),
+            Some(carriers) => {
+                let any_up = self.paths.values().any(Path::is_up);
+                let on_up = |id: &SubflowId| {
+                    let path = self.subflows.get(id).map(|s| s.path);
+                    path.is_some_and(|path| self.paths.get(&path).is_some_and(Path::is_up))
+                };
+                best(&mut carriers.iter().copied().filter(|id| !any_up || on_up(id)))
+            }
             None => best(&mut trunks.into_iter()),
         }
     }
@@ -363,14 +364,35 @@ impl Session {
         if std::mem::take(&mut subflow.control_ack) {
             record::put_control_ack(out, self.received.edge());
         }
+        let mut opened = Vec::new();
         for number in std::mem::take(&mut subflow.control) {
             if let Some(control) = self.sender.send(number, id) {
                 record::put_control(out, number, control);
+                if let &Control::Open { flow, .. } = control {
+                    opened.push(flow);
+                }
             }
         }
         for flow in std::mem::take(&mut subflow.acks) {
             self.put_ack(now, flow, id, out);
         }
+        self.may_follow(now, id, opened);
+    }
+
+    /// The OPENs of flows were sent on a subflow: now, and not when they were only meant to be, what must not
+    /// overtake them may follow there. The other end would drop it.
+    fn may_follow(&mut self, now: Time, id: SubflowId, opened: Vec<u64>) {
+        if opened.is_empty() {
+            return;
+        }
+        for flow in opened {
+            if let Some(carriers) = self.flows.get_mut(&flow).and_then(|f| f.opening.as_mut()) {
+                carriers.insert(id);
+            }
+            self.enqueue(flow);
+        }
+        self.assign_control();
+        self.pump(now);
     }
 
     fn put_chunks(&mut self, now: Time, id: SubflowId, enough: usize, out: &mut Outgoing) {

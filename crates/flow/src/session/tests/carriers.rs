@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use guywire_sched::{SubflowId, Time};
 
-use super::{alone, control};
+use super::{alone, control, records};
 use crate::SubflowInfo;
 use crate::record::{Control, Destination, FlowKind, PathNotice, Record};
 
@@ -32,18 +32,23 @@ fn what_waited_for_the_carrier_of_an_open_goes_elsewhere_once_it_is_answered() {
     assert!(control(&mut session, now, second).iter().any(is_fin));
 }
 
+/// What the other end says of path 0, by control record `number`.
+fn notice(number: u64, notice: PathNotice) -> Record {
+    let status = Control::PathStatus {
+        path: 0,
+        notice,
+        backup: false,
+    };
+    Record::Control(number, status)
+}
+
 #[test]
 fn what_went_by_a_stale_path_for_want_of_another_goes_again_when_there_is_one() {
     let now = Time::ZERO + Duration::from_secs(1);
     let mut session = alone(now, "default");
     let (first, second) = (SubflowId(1), SubflowId(2));
     session.subflow_joined(now, first, 0, SubflowInfo::default());
-    let stale = Control::PathStatus {
-        path: 0,
-        notice: PathNotice::Stale,
-        backup: false,
-    };
-    let told = session.handle_record(now, first, Record::Control(0, stale));
+    let told = session.handle_record(now, first, notice(0, PathNotice::Stale));
     assert_eq!(told, Ok(()));
     let to = Destination::Service("x".to_owned());
     session.open(now, to, FlowKind::default()).expect("it may");
@@ -52,4 +57,28 @@ fn what_went_by_a_stale_path_for_want_of_another_goes_again_when_there_is_one() 
     session.subflow_joined(now, second, 1, SubflowInfo::default());
     assert_eq!(session.invariants(), Ok(()));
     assert!(control(&mut session, now, second).iter().any(is_open));
+}
+
+#[test]
+fn nothing_overtakes_an_open_that_was_only_meant_to_go_by_a_subflow() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now, "default");
+    let (first, second) = (SubflowId(1), SubflowId(2));
+    session.subflow_joined(now, first, 0, SubflowInfo::default());
+    session.subflow_joined(now, second, 1, SubflowInfo::default());
+    let to = Destination::Service("x".to_owned());
+    let flow = session.open(now, to, FlowKind::default()).expect("it may");
+    for (number, state) in [(0, PathNotice::Stale), (1, PathNotice::Up)] {
+        let told = session.handle_record(now, second, notice(number, state));
+        assert_eq!(told, Ok(()));
+    }
+    assert_eq!(session.write(now, flow, vec![1; 1_000].into()), Ok(()));
+    let is_data = |record: &Record| matches!(record, Record::Data { .. });
+    let early = records(&mut session, now, first);
+    assert!(!early.iter().any(is_data), "its OPEN moved to the second");
+    let told = records(&mut session, now, second);
+    let opens = |record: &Record| matches!(record, Record::Control(_, Control::Open { .. }));
+    let open = told.iter().position(opens).expect("an OPEN");
+    let data = told.iter().position(is_data).expect("data");
+    assert!(open < data);
 }
