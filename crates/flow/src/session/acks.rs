@@ -120,11 +120,10 @@ impl Session {
 
     /// The longest round trip of the paths that are up, at least 10 ms.
     fn longest_round_trip(&self) -> Duration {
-        let up = |path: u8| self.paths.get(&path).is_some_and(|path| path.is_up());
         let trips = self
             .subflows
             .values()
-            .filter(|s| up(s.path))
+            .filter(|s| self.is_up(s.path))
             .map(|s| s.info.srtt);
         trips
             .max()

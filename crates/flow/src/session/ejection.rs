@@ -9,7 +9,6 @@ use guywire_sched::{Factory, FlowView, Maker, Marks, Offence, Scheduler, Time, d
 
 use super::schedule::{Shown, chosen};
 use super::{Event, PathReport, Session, Side};
-use crate::path::Path;
 use crate::record::{ChoiceResult, Control, Fate};
 use crate::timer::Timer;
 
@@ -307,9 +306,8 @@ impl Session {
     /// Whether anything is in flight on a path that is up: then acknowledgements will come. TCP's count, since
     /// schedulers wait for that.
     fn is_anything_in_flight(&self) -> bool {
-        let up = |path: u8| self.paths.get(&path).is_some_and(Path::is_up);
         self.subflows
             .values()
-            .any(|s| up(s.path) && (s.info.unacked > 0 || s.queued > 0 || s.owed > 0))
+            .any(|s| self.is_up(s.path) && (s.info.unacked > 0 || s.queued > 0 || s.owed > 0))
     }
 }

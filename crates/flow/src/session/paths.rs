@@ -97,6 +97,7 @@ impl Session {
             self.path_changed(now, on);
         }
         self.schedule_path(now, on);
+        self.leave_last_resorts(now);
         self.settle(now);
     }
 
@@ -279,13 +280,14 @@ impl Session {
 
     /// A stale path is up again: what its subflows had sent is not lost.
     fn trust_path(&mut self, now: Time, id: u8) {
-        if self.paths.get(&id).is_some_and(Path::is_up) {
+        if self.is_up(id) {
             let of_path = self.subflows.iter().filter(|(_, s)| s.path == id);
             for (&subflow, _) in of_path {
                 for flow in self.flows.values_mut() {
                     flow.send.trust(subflow);
                 }
             }
+            self.leave_last_resorts(now);
             self.settle(now);
         }
         self.path_changed(now, id);
@@ -518,12 +520,12 @@ impl Session {
         }
     }
 
-    /// What went by a path that is not up, for want of a better one, moves to where one is: nobody would wait for
-    /// it there.
+    /// A path is up. What went by one that is not, for want of a better one, moves: nobody would wait for it
+    /// there.
     fn leave_last_resorts(&mut self, now: Time) {
-        let up = |path: &u8| self.paths.get(path).is_some_and(Path::is_up);
         let in_use: BTreeSet<u8> = self.subflows.values().map(|s| s.path).collect();
-        let (better, last_resorts): (Vec<u8>, Vec<u8>) = in_use.into_iter().partition(up);
+        let (better, last_resorts): (Vec<u8>, Vec<u8>) =
+            in_use.into_iter().partition(|&path| self.is_up(path));
         if !better.is_empty() {
             for path in last_resorts {
                 self.give_up(now, path);
@@ -533,7 +535,6 @@ impl Session {
 
     /// After subflows came or went: everything that waited for one is looked at again.
     fn settle(&mut self, now: Time) {
-        self.leave_last_resorts(now);
         self.assign_control();
         let busy: Vec<u64> = self
             .flows
@@ -547,6 +548,11 @@ impl Session {
         self.unpark();
         self.fill_pools(now);
         self.pump(now);
+    }
+
+    /// Whether new data may go by a path.
+    pub(super) fn is_up(&self, id: u8) -> bool {
+        self.paths.get(&id).is_some_and(Path::is_up)
     }
 
     /// The state of a path, if there is such a path.

@@ -300,7 +300,7 @@ impl Session {
         let rank = |subflow: &Subflow| {
             let path = self.paths.get(&subflow.path);
             (
-                !path.is_some_and(Path::is_up),
+                !self.is_up(subflow.path),
                 subflow.suspect,
                 path.is_some_and(|path| path.attributes.backup),
                 subflow.info.srtt,
@@ -319,8 +319,8 @@ impl Session {
             Some(carriers) => {
                 let any_up = self.paths.values().any(Path::is_up);
                 let on_up = |id: &SubflowId| {
-                    let path = self.subflows.get(id).map(|s| s.path);
-                    path.is_some_and(|path| self.paths.get(&path).is_some_and(Path::is_up))
+                    let subflow = self.subflows.get(id);
+                    subflow.is_some_and(|subflow| self.is_up(subflow.path))
                 };
                 best(&mut carriers.iter().copied().filter(|id| !any_up || on_up(id)))
             }
@@ -429,8 +429,7 @@ impl Session {
     /// How long after the expected arrival of a chunk its acknowledgement is overdue: that comes by the
     /// quickest path, and each path has the patience that it taught.
     fn grace(&self, id: SubflowId) -> Duration {
-        let up = |path: u8| self.paths.get(&path).is_some_and(Path::is_up);
-        let trips = self.subflows.values().filter(|s| up(s.path));
+        let trips = self.subflows.values().filter(|s| self.is_up(s.path));
         let answer = trips.map(|s| s.info.srtt).min().unwrap_or_default() / 2;
         let path = self.subflows.get(&id).map(|subflow| subflow.path);
         let learned = path.and_then(|path| Some(self.paths.get(&path)?.patience.get()));
