@@ -56,6 +56,8 @@ impl Session {
                 }
             }
         }
+        // Who waited for a subflow that was its own may have another one to use now.
+        self.unpark();
         self.fill_pools(now);
     }
 
