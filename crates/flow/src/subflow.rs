@@ -161,6 +161,22 @@ impl Subflow {
         self.queue_bound().saturating_sub(self.queued + self.owed)
     }
 
+    /// Whether it owes more than the chunk that filled it, as happens with copies: they are owed wherever one of
+    /// their subflows has room.
+    pub(crate) fn is_overdrawn(&self) -> bool {
+        self.owed > self.queue_bound() + self.chunk() && !self.suspect && !self.closing
+    }
+
+    /// What a flow finds here: bytes that will be sent before its own, and its room. Debts are paid flow by flow
+    /// in turn, so who has none does not wait for all copies of others.
+    pub(crate) fn offer(&self, flow: u64) -> (u64, u64) {
+        if self.is_overdrawn() && !self.turn.contains(&flow) {
+            let turns = self.turn.len() as u64 * self.chunk();
+            return (self.queued + turns.min(self.owed), self.chunk());
+        }
+        (self.queued + self.owed, self.room())
+    }
+
     /// When a chunk sent now, behind `written` bytes that the kernel has not been given yet, will have
     /// arrived, unless something goes wrong.
     pub(crate) fn arrival(&self, written: u64) -> Duration {
@@ -213,4 +229,33 @@ pub(crate) fn trunk<'a>(
         .into_iter()
         .find(|(_, subflow)| subflow.path == path && !subflow.closing)
         .map(|(&id, _)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_one_flow_leave_another_its_turn() {
+        let [copied, other] = [2, 4];
+        let mut subflow = Subflow::new(0, SubflowInfo::default(), Time::ZERO);
+        let chunk = subflow.chunk();
+        subflow.owe(copied, subflow.queue_bound() + chunk);
+        assert_eq!(subflow.offer(other), (subflow.owed, 0), "it is just full");
+        subflow.owe(copied, chunk);
+        assert_eq!(
+            subflow.offer(other),
+            (chunk, chunk),
+            "one of the copies precedes its own"
+        );
+        assert_eq!(subflow.offer(copied), (subflow.owed, 0));
+        subflow.owe(other, chunk);
+        assert_eq!(
+            subflow.offer(other),
+            (subflow.owed, 0),
+            "it has had its turn"
+        );
+        subflow.suspect = true;
+        assert_eq!(subflow.offer(6).1, 0);
+    }
 }

@@ -160,7 +160,7 @@ impl Session {
         let Some(subflow) = self.subflows.get(&id) else {
             return;
         };
-        let has_room = subflow.room() > 0;
+        let has_room = subflow.room() > 0 || subflow.is_overdrawn();
         let has_output = subflow.has_output();
         if moved.acked {
             self.end_alarm(now, path);

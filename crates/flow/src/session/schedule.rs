@@ -82,7 +82,8 @@ impl Session {
     }
 
     fn any_room(&self) -> bool {
-        self.subflows.values().any(|subflow| subflow.room() > 0)
+        let mut subflows = self.subflows.values();
+        subflows.any(|subflow| subflow.room() > 0 || subflow.is_overdrawn())
     }
 
     /// Schedules one chunk of a flow.
@@ -224,10 +225,11 @@ impl Session {
     fn views(&self, id: u64) -> ([SubflowView; MAX_SUBFLOWS], usize) {
         let mut views = [SubflowView::EMPTY; MAX_SUBFLOWS];
         let mut count = 0;
-        for (view, (id, subflow)) in views.iter_mut().zip(self.subflows_of(id)) {
+        for (view, (subflow_id, subflow)) in views.iter_mut().zip(self.subflows_of(id)) {
             let path = self.paths.get(&subflow.path);
+            let (queued, room) = subflow.offer(id);
             *view = SubflowView {
-                id,
+                id: subflow_id,
                 path: subflow.path,
                 local: subflow.ends.map(|[own, _]| own),
                 remote: subflow.ends.map(|[_, other]| other),
@@ -235,8 +237,8 @@ impl Session {
                 rttvar: subflow.info.rttvar,
                 min_rtt: subflow.info.min_rtt,
                 rate: subflow.info.rate(),
-                queued: subflow.queued + subflow.owed,
-                room: subflow.room(),
+                queued,
+                room,
                 mss: subflow.info.mss,
                 unacked: subflow.info.unacked,
                 delivered: subflow.info.delivered,
