@@ -39,6 +39,7 @@ mod patience;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 mod progress;
+mod proven;
 pub mod reason;
 pub mod record;
 mod recv;

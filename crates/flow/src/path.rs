@@ -15,6 +15,7 @@ use std::time::Duration;
 use guywire_sched::Time;
 
 use crate::patience::Patience;
+use crate::proven::Proven;
 
 /// After so long without a byte a stale path is down, and a fresh subflow is tried. Shorter outages
 /// keep the old one, which is quicker than a handshake.
@@ -102,6 +103,7 @@ pub(crate) struct Path {
     /// Full-size segments are lost while small ones pass: fresh subflows use small ones.
     pub(crate) small_segments: bool,
     pub(crate) patience: Patience,
+    pub(crate) proven: Proven,
 }
 
 impl Path {
@@ -123,6 +125,7 @@ impl Path {
             stalls: 0,
             small_segments: false,
             patience: Patience::default(),
+            proven: Proven::default(),
         }
     }
 

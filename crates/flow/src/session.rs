@@ -15,6 +15,7 @@
 //! | `acks` | acknowledges data, grants windows |
 //! | `paths` | judges paths, takes subflows in and out |
 //! | `lending` | gives busy flows subflows of their own |
+//! | `crowd` | has many busy flows share the subflows of a path |
 //! | `invariants` | what must hold of all this, for simulations |
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,7 @@ use crate::timer::{Timer, Timers};
 
 mod acks;
 mod choices;
+mod crowd;
 mod ejection;
 mod invariants;
 mod lending;

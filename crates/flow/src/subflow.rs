@@ -11,7 +11,7 @@ use crate::record::{MAX_BODY, MAX_HEADER};
 
 /// How long a queue of ours in the kernel may take to leave: long enough that the kernel never runs
 /// dry between two looks, short enough that a decision is not made too early.
-const QUEUE_TIME: Duration = Duration::from_millis(10);
+pub(crate) const QUEUE_TIME: Duration = Duration::from_millis(10);
 /// Bounds of that queue in bytes.
 const QUEUE_BYTES: std::ops::RangeInclusive<u64> = 12_000..=1 << 20;
 /// How long one chunk may take to leave. 1,400 to 60,000 bytes gave the same goodput on 5 Mbit/s
@@ -159,6 +159,11 @@ impl Subflow {
             return 0;
         }
         self.queue_bound().saturating_sub(self.queued + self.owed)
+    }
+
+    /// Bytes that are in flight, wait in the kernel, or are owed.
+    pub(crate) fn taken(&self) -> u64 {
+        u64::from(self.info.in_flight) * u64::from(self.info.mss) + self.queued + self.owed
     }
 
     /// Whether it owes more than the chunk that filled it, as happens with copies: they are owed wherever one of

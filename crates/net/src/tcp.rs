@@ -351,6 +351,15 @@ pub fn arm_writable(socket: impl AsFd) -> io::Result<bool> {
     Ok(!fds[0].revents().is_empty())
 }
 
+/// Bytes that have arrived on the socket and were not read yet (`FIONREAD`); none at its end, too.
+///
+/// # Errors
+/// What `ioctl` says, for instance `InvalidInput` on a listening socket.
+pub fn unread_bytes(socket: impl AsFd) -> io::Result<usize> {
+    let bytes = rustix::io::ioctl_fionread(socket)?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
 /// Bytes written to the socket that the kernel has not sent yet.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use guywire_flow::{SubflowInfo, Time};
 
 mod congestion;
 mod cubic;
+mod lumps;
 mod receiver;
 
 pub use congestion::{Congestion, Sample};

@@ -3,7 +3,7 @@
 use guywire_flow::record::{self, Record, RecordError};
 
 /// So many bytes are gathered before they are handed on.
-const BATCH: usize = 128 * 1024;
+const BATCH: usize = 256 * 1024;
 
 /// Records that have arrived, parsed from where TLS decrypted them.
 #[derive(Debug, Default)]

@@ -16,13 +16,11 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use crate::flow::{FlowHandle, Outcome};
 use crate::inflow::CRUMB;
 
-/// What is read at once, in bytes: at first so little, ...
-const READ_FIRST: usize = 4 * 1024;
-/// ... and twice as much as long as that is there, up to this.
-const READ_MOST: usize = 128 * 1024;
-/// So much is written at once, in bytes. It bounds what a connection holds outside the session's budget: nothing
-/// while it waits.
-const BATCH: usize = 128 * 1024;
+/// Room for what may arrive just when nothing seems to be there, in bytes.
+const READ_LEAST: usize = 4 * 1024;
+/// So much is read or written at once, in bytes. It bounds what a connection holds outside the session's budget:
+/// nothing while it waits.
+const BATCH: usize = 256 * 1024;
 
 /// When the session sends too many small pieces, more is gathered for so long before the next is read.
 const GATHERING: Duration = Duration::from_millis(10);
@@ -71,10 +69,9 @@ impl From<Gone> for Ended {
 }
 
 async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
-    let mut size = READ_FIRST;
     loop {
         let room = flow.writable().await?;
-        let bytes = read_some(local, room, &mut size).await?;
+        let bytes = read_some(local, room).await?;
         if bytes.is_empty() {
             return Ok(flow.finish()?);
         }
@@ -86,23 +83,21 @@ async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
     }
 }
 
-/// Reads what is there, at most `room` bytes, into memory of about that `size`, which follows what is read:
-/// what is kept must not hold much more memory than it counts for.
-async fn read_some(local: &ReadHalf<'_>, room: usize, size: &mut usize) -> io::Result<Bytes> {
+/// Reads what is there, at most `room` bytes, into memory of that size: what is kept must not hold much more
+/// memory than it counts for.
+async fn read_some(local: &ReadHalf<'_>, room: usize) -> io::Result<Bytes> {
     loop {
         local.readable().await?;
-        let mut bytes = BytesMut::with_capacity(room.min(*size));
+        let there = tcp::unread_bytes(local.as_ref())?.clamp(READ_LEAST, BATCH);
+        let mut bytes = BytesMut::with_capacity(room.min(there));
         match local.try_read_buf(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
             read => read?,
         };
-        if bytes.len() == *size {
-            *size = READ_MOST.min(2 * *size);
-        } else if bytes.len() < *size / 2 {
-            *size = READ_FIRST.max(*size / 2);
-            return Ok(Bytes::copy_from_slice(&bytes));
-        }
-        return Ok(bytes.freeze());
+        return Ok(match bytes.len() < bytes.capacity() / 2 {
+            true => Bytes::copy_from_slice(&bytes),
+            false => bytes.freeze(),
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Buf;
-use guywire_flow::record::RecordError;
+use guywire_flow::record::{self, RecordError};
 use guywire_flow::{FlowReason, Outgoing, SessionReason, SubflowId, SubflowInfo};
 use guywire_net::tcp;
 use thiserror::Error;
@@ -26,8 +26,9 @@ use crate::inflow::Verdict;
 use crate::session::{SessionHandle, SubflowSignals};
 use crate::tls::{self, TlsStream};
 
-/// So much is taken from the session and written at once.
-const BATCH: usize = tls::SEALED;
+/// So much, and the record that ends there, is taken from the session and written at once. It is less than TLS takes,
+/// which would cut the last record in two.
+const BATCH: usize = tls::SEALED - 2 * record::MAX_BODY;
 /// The kernel's figures are not read more often than this, unless a batch was sent since: a call costs 1 to 2 us.
 const INFO_SPACING: Duration = Duration::from_millis(1);
 /// While data is in flight they are not older than this or an eighth of the round trip.

@@ -169,9 +169,9 @@ impl Session {
             let Some(flow) = self.flows.get(&id).filter(|flow| flow.send.has_work()) else {
                 continue;
             };
-            let mut usable = self.subflows_of(id).peekable();
-            let any = usable.peek().is_some();
-            let idle = usable.all(|(_, s)| s.room() > 0 && s.queued == 0 && s.owed == 0);
+            let shown = self.shown(id, None);
+            let any = !shown.views().is_empty();
+            let idle = shown.views().iter().all(|s| s.room > 0 && s.queued == 0);
             let judged = self.timers.is_set(Timer::Guard(id));
             if any && idle && !judged && flow.send.first_lost().is_none() {
                 return Err(format!("flow {id} waits although every link is idle"));

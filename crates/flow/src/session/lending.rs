@@ -14,7 +14,7 @@ use crate::subflow::Subflow;
 use crate::timer::Timer;
 
 /// A flow that moved so much is busy.
-const BUSY_BYTES: u64 = 128 << 10;
+pub(super) const BUSY_BYTES: u64 = 128 << 10;
 /// A flow that had nothing to send for so long gives its subflows back.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// How often that is looked at, and how many subflows are wanted.
@@ -122,22 +122,6 @@ impl Session {
                 flow.own.insert(path, subflow);
             }
         }
-    }
-
-    /// The subflow of a path for a busy flow while all are shared: the one with the most room, and not one whose
-    /// window has collapsed. The trunk is left to small flows where there is another.
-    pub(super) fn shared_on(&self, flow: &crate::flow::Flow, path: u8) -> Option<SubflowId> {
-        if !self.crowded || flow.send.scheduled() < BUSY_BYTES {
-            return None;
-        }
-        let mut of_path = self
-            .subflows
-            .iter()
-            .filter(|(_, s)| s.path == path && !s.closing);
-        let _trunk = of_path.next();
-        of_path
-            .max_by_key(|(_, s)| (s.collapsed.is_none(), s.room()))
-            .map(|(&id, _)| id)
     }
 
     /// Subflows that are to carry copies of one chunk take turns with others of their paths: when the window

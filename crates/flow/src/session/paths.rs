@@ -146,6 +146,10 @@ impl Session {
             return;
         };
         let in_flight = info.unacked > 0 || info.notsent > 0;
+        let delivered = info.delivered.saturating_sub(subflow.info.delivered);
+        if let Some(path) = self.paths.get_mut(&subflow.path) {
+            path.proven.delivered(now, delivered * u64::from(info.mss));
+        }
         let jammed = subflow.take_info(now, info);
         let moved = subflow
             .progress
@@ -160,7 +164,6 @@ impl Session {
         let Some(subflow) = self.subflows.get(&id) else {
             return;
         };
-        let has_room = subflow.room() > 0 || subflow.is_overdrawn();
         let has_output = subflow.has_output();
         if moved.acked {
             self.end_alarm(now, path);
@@ -169,7 +172,7 @@ impl Session {
         if has_output {
             self.wake(id);
         }
-        if has_room && !planted!(NeverUnparked) {
+        if self.tells_of_room(id) && !planted!(NeverUnparked) {
             self.unpark();
             self.pump(now);
         }

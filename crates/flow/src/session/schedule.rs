@@ -227,7 +227,7 @@ impl Session {
         let mut count = 0;
         for (view, (subflow_id, subflow)) in views.iter_mut().zip(self.subflows_of(id)) {
             let path = self.paths.get(&subflow.path);
-            let (queued, room) = subflow.offer(id);
+            let (queued, room) = self.offer(id, subflow);
             *view = SubflowView {
                 id: subflow_id,
                 path: subflow.path,

@@ -14,6 +14,7 @@ use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, Subf
 
 mod carriers;
 mod choices;
+mod crowd;
 mod pair;
 
 const MEMORY: [u64; 2] = [64 << 20; 2];

@@ -18,8 +18,12 @@ fn figures_follow_a_transfer() {
     let mut got = vec![0; 50_000];
     far.read_exact(&mut got).unwrap();
     far.write_all(b"thanks").unwrap();
+    while unread_bytes(&near).unwrap() < 6 {
+        std::thread::yield_now();
+    }
     let mut thanks = [0; 6];
     near.read_exact(&mut thanks).unwrap();
+    assert_eq!(unread_bytes(&near).unwrap(), 0);
     let info = tcp_info(&near).unwrap();
     assert!(info.is_established());
     assert_eq!(info.bytes_sent, 50_000);

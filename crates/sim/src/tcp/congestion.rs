@@ -7,6 +7,7 @@ use guywire_flow::Time;
 
 use super::MSS;
 use super::cubic::Cubic;
+use super::lumps::Lumps;
 use crate::network::Algorithm;
 
 /// The window a connection begins with, in segments (RFC 6928).
@@ -23,6 +24,9 @@ const ROUND_TRIP_AGE: Duration = Duration::from_secs(10);
 const PROBE_TIME: Duration = Duration::from_millis(200);
 /// The smallest window, in segments.
 const FLOOR: u64 = 4;
+/// The window holds three bursts beside what the path holds (`bbr_quantization_budget`), of so many segments at most.
+const BURSTS: u64 = 3;
+const LONGEST_BURST: u64 = 45;
 
 /// What an acknowledgement tells congestion control.
 #[derive(Debug)]
@@ -95,10 +99,7 @@ impl Congestion {
     pub fn burst(&self, srtt: Duration) -> u64 {
         match self {
             Congestion::Cubic(_) => u64::MAX,
-            Congestion::Bbr(model) => {
-                let bytes = model.pacing_rate(srtt) * BURST.as_secs_f64();
-                (bytes as u64 / MSS).max(2)
-            }
+            Congestion::Bbr(model) => model.burst(srtt),
         }
     }
 
@@ -147,6 +148,7 @@ pub struct RateModel {
     probing_until: Option<Time>,
     step: usize,
     step_at: Time,
+    lumps: Lumps,
 }
 
 impl RateModel {
@@ -166,6 +168,7 @@ impl RateModel {
             probing_until: None,
             step: 2,
             step_at: now,
+            lumps: Lumps::default(),
         }
     }
 
@@ -190,6 +193,11 @@ impl RateModel {
         (rate * self.gain() * MARGIN).max(1_000.0)
     }
 
+    fn burst(&self, srtt: Duration) -> u64 {
+        let bytes = self.pacing_rate(srtt) * BURST.as_secs_f64();
+        (bytes as u64 / MSS).max(2)
+    }
+
     fn handle_ack(&mut self, sample: &Sample) {
         if let Some(round_trip) = sample.round_trip
             && (round_trip <= self.min_rtt
@@ -202,6 +210,7 @@ impl RateModel {
             self.round_ends = sample.delivered;
             self.fresh = true;
             self.judge_startup(sample.limited);
+            self.lumps.round_begins();
         }
         let limited = sample.limited || self.probing_until.is_some();
         if let Some(rate) = sample.rate
@@ -213,6 +222,9 @@ impl RateModel {
             }
             self.rates[self.round] = self.rates[self.round].max(rate);
         }
+        let rate = self.segment_rate();
+        self.lumps
+            .observe(sample.now, sample.acked, rate, self.window);
         self.walk(sample);
         self.set_window(sample);
     }
@@ -231,6 +243,11 @@ impl RateModel {
         if self.full_rounds >= 3 {
             self.phase = Phase::Drain;
         }
+    }
+
+    /// The bottleneck's rate in segments a second.
+    fn segment_rate(&self) -> f64 {
+        self.bottleneck() as f64 / MSS as f64
     }
 
     fn product(&self, gain: f64) -> u64 {
@@ -272,7 +289,12 @@ impl RateModel {
         } else {
             2.0
         };
-        let target = (self.product(gain) + 3).max(FLOOR);
+        let lumps = match self.phase {
+            Phase::Startup => 0,
+            _ => self.lumps.window(self.segment_rate()),
+        };
+        let burst = self.burst(sample.srtt).min(LONGEST_BURST);
+        let target = (self.product(gain) + lumps + BURSTS * burst).max(FLOOR);
         // `bbr_set_cwnd`: before the bottleneck is known the window is never cut.
         self.window = match self.phase {
             Phase::Startup if self.window < target || sample.delivered < INITIAL => {

@@ -9,14 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-/// So much is read at once. rustls asks for 4 kB at a time, which would be a system call each.
+/// So much is read at once, in bytes. rustls asks for 4 kB at a time, which would be a system call each.
 const AHEAD: usize = 64 * 1024;
+/// The same while that is there again and again.
+const FAR_AHEAD: usize = 256 * 1024;
 
 /// A TCP connection that is read ahead of TLS. While nothing arrives it holds no memory.
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
     ahead: BytesMut,
+    /// What is read at once next.
+    size: usize,
 }
 
 impl Wire {
@@ -24,6 +28,7 @@ impl Wire {
         Wire {
             tcp,
             ahead: BytesMut::new(),
+            size: AHEAD,
         }
     }
 
@@ -39,14 +44,18 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Wire { tcp, ahead } = self.get_mut();
+        let Wire { tcp, ahead, size } = self.get_mut();
         if ahead.is_empty() {
-            ahead.reserve(AHEAD);
+            ahead.reserve(*size);
             let read = poll_read_buf(Pin::new(tcp), cx, ahead);
             if read.is_pending() {
                 *ahead = BytesMut::new();
             }
-            ready!(read)?;
+            *size = if ready!(read)? < AHEAD {
+                AHEAD
+            } else {
+                FAR_AHEAD
+            };
         }
         let count = ahead.len().min(into.remaining());
         into.put_slice(&ahead[..count]);

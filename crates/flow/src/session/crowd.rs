@@ -1,0 +1,75 @@
+//! A crowd: more flows are busy than could be lent a subflow each. They share all of a path's but its trunk, and
+//! together have no more in flight there than the path has proven to carry.
+
+use std::time::Duration;
+
+use guywire_sched::SubflowId;
+
+use super::Session;
+use super::lending::BUSY_BYTES;
+use crate::flow::Flow;
+use crate::subflow::{QUEUE_TIME, Subflow, trunk};
+
+impl Session {
+    /// Whether a flow is one of a crowd.
+    fn is_of_crowd(&self, flow: &Flow) -> bool {
+        self.crowded && flow.send.scheduled() >= BUSY_BYTES
+    }
+
+    /// The subflow of a path for one of a crowd: the one with the most room, and not one whose window has
+    /// collapsed. The trunk is left to small flows where there is another.
+    pub(super) fn shared_on(&self, flow: &Flow, path: u8) -> Option<SubflowId> {
+        let shared = self.shared(path).filter(|_| self.is_of_crowd(flow));
+        shared
+            .max_by_key(|(_, s)| (s.collapsed.is_none(), s.room()))
+            .map(|(id, _)| id)
+    }
+
+    /// The subflows of a path that a crowd shares.
+    fn shared(&self, path: u8) -> impl Iterator<Item = (SubflowId, &Subflow)> {
+        let trunk = trunk(&self.subflows, path);
+        let all = self.subflows.iter().map(|(&id, s)| (id, s));
+        all.filter(move |&(id, s)| s.path == path && !s.closing && Some(id) != trunk)
+    }
+
+    /// What a flow finds on a subflow: bytes that will be sent before its own, and its room.
+    pub(super) fn offer(&self, id: u64, subflow: &Subflow) -> (u64, u64) {
+        let (ahead, room) = subflow.offer(id);
+        let bounded = self.flows.get(&id).is_some_and(|f| self.is_of_crowd(f));
+        match bounded && !subflow.is_overdrawn() {
+            true => (ahead, room.min(self.spare_on(subflow.path))),
+            false => (ahead, room),
+        }
+    }
+
+    /// Bytes that a crowd may add to what is in flight on a path or waits for it.
+    fn spare_on(&self, path: u8) -> u64 {
+        let of_path = || {
+            let all = self.subflows.values();
+            all.filter(|s| s.path == path && !s.suspect)
+        };
+        let least = |trip: fn(&Subflow) -> Duration| of_path().map(trip).min();
+        let trip = least(|s| s.info.srtt).max(least(|s| s.info.min_rtt * 3 / 2));
+        let time = trip.unwrap_or_default() + QUEUE_TIME;
+        let bound = self
+            .paths
+            .get(&path)
+            .map(|state| state.proven.in_time(time));
+        let taken: u64 = of_path().map(Subflow::taken).sum();
+        bound.unwrap_or_default().saturating_sub(taken)
+    }
+
+    /// Whether a subflow tells of room for flows that wait. In a crowd, what one has not in flight any more is room
+    /// on the others of its path.
+    pub(super) fn tells_of_room(&self, id: SubflowId) -> bool {
+        let Some(subflow) = self.subflows.get(&id) else {
+            return false;
+        };
+        let path = subflow.path;
+        let has_room = |s: &Subflow| s.room() > 0 || s.is_overdrawn();
+        match self.crowded && trunk(&self.subflows, path) != Some(id) {
+            true => self.spare_on(path) > 0 && self.shared(path).any(|(_, s)| has_room(s)),
+            false => has_room(subflow),
+        }
+    }
+}
