@@ -53,6 +53,11 @@ pub struct SubflowInfo {
 }
 
 impl SubflowInfo {
+    /// Whether anything is unsent or not acknowledged yet.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        self.unacked > 0 || self.notsent > 0
+    }
+
     /// What the subflow delivers, in bytes a second, at least 1. An application-limited sample only
     /// bounds the rate from below; with BBR `cwnd x mss / srtt` alone is two to three times too high. But
     /// where even that is far lower, the window has just collapsed, as in BBR's PROBE_RTT.
@@ -110,6 +115,11 @@ pub(crate) struct Subflow {
 
 impl Subflow {
     pub(crate) fn new(path: u8, info: SubflowInfo, now: Time) -> Subflow {
+        let mut progress = Progress::new(now, info.delivered, info.bytes_acked);
+        if info.is_outstanding() {
+            // What the handshake said last is on its way. Nobody would ask again whether it has arrived.
+            progress.wrote(now);
+        }
         Subflow {
             path,
             ends: None,
@@ -120,7 +130,7 @@ impl Subflow {
             jammed: false,
             woken: false,
             info,
-            progress: Progress::new(now, info.delivered, info.bytes_acked),
+            progress,
             queued: 0,
             owed: 0,
             turn: VecDeque::new(),

@@ -1,8 +1,6 @@
 //! A crowd: more flows are busy than could be lent a subflow each. They share all of a path's but its trunk, and
 //! together have no more in flight there than the path has proven to carry.
 
-use std::time::Duration;
-
 use guywire_sched::SubflowId;
 
 use super::Session;
@@ -48,8 +46,7 @@ impl Session {
             let all = self.subflows.values();
             all.filter(|s| s.path == path && !s.suspect)
         };
-        let least = |trip: fn(&Subflow) -> Duration| of_path().map(trip).min();
-        let trip = least(|s| s.info.srtt).max(least(|s| s.info.min_rtt * 3 / 2));
+        let trip = of_path().map(|s| s.info.srtt).min();
         let time = trip.unwrap_or_default() + QUEUE_TIME;
         let bound = self
             .paths

@@ -145,15 +145,15 @@ impl Session {
         let Some(subflow) = self.subflows.get_mut(&id) else {
             return;
         };
-        let in_flight = info.unacked > 0 || info.notsent > 0;
         let delivered = info.delivered.saturating_sub(subflow.info.delivered);
         if let Some(path) = self.paths.get_mut(&subflow.path) {
             path.proven.delivered(now, delivered * u64::from(info.mss));
         }
         let jammed = subflow.take_info(now, info);
-        let moved = subflow
-            .progress
-            .observe(now, info.delivered, info.bytes_acked, in_flight);
+        let moved =
+            subflow
+                .progress
+                .observe(now, info.delivered, info.bytes_acked, info.is_outstanding());
         if moved.delivered {
             subflow.suspect = false;
         }

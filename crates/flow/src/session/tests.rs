@@ -422,6 +422,17 @@ fn copies_go_by_every_subflow_of_a_path_but_for_those_whose_window_collapsed() {
 }
 
 #[test]
+fn what_a_handshake_left_in_flight_is_asked_for() {
+    let now = Time::ZERO + Duration::from_secs(1);
+    let mut session = alone(now, "default");
+    let (id, info) = (SubflowId(1), SubflowInfo::default());
+    session.subflow_joined(now, id, 0, SubflowInfo { unacked: 1, ..info });
+    assert!(session.is_busy(id), "its figures are wanted");
+    session.handle_info(now, id, info);
+    assert!(!session.is_busy(id));
+}
+
+#[test]
 fn a_subflow_too_many_says_nothing_of_its_path() {
     let now = Time::ZERO + Duration::from_secs(1);
     let mut session = alone(now, "default");
