@@ -20,8 +20,8 @@ use crate::inflow::Inflow;
 use crate::tls::TlsStream;
 
 /// So many flows may wait to be taken over by the one who made the session; more are refused. What is handed on at
-/// once (`crate::inbox`) holds some 4,000 opens.
-const WAITING_OPENS: usize = 8_192;
+/// once (`crate::inbox`) holds some 8,000 opens.
+const WAITING_OPENS: usize = 16_384;
 /// So many choices and pieces of objects may wait to be looked at; more are dropped. An object has at most half
 /// as many pieces.
 const WAITING_CHOICES: usize = 256;
