@@ -207,6 +207,8 @@ pub struct Session {
     next_ticket: u64,
     /// More flows are busy than could be lent a subflow each.
     crowded: bool,
+    /// When every flow had last sent all it had, and whether that was of late.
+    slack: (Time, bool),
     timers: Timers,
     events: VecDeque<Event>,
     ended: bool,
@@ -237,6 +239,7 @@ impl Session {
             parked: BTreeMap::new(),
             next_ticket: 0,
             crowded: false,
+            slack: (Time::ZERO, false),
             timers: Timers::default(),
             events: VecDeque::new(),
             ended: false,

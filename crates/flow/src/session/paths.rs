@@ -147,7 +147,8 @@ impl Session {
         };
         let delivered = info.delivered.saturating_sub(subflow.info.delivered);
         if let Some(path) = self.paths.get_mut(&subflow.path) {
-            path.proven.delivered(now, delivered * u64::from(info.mss));
+            path.proven
+                .delivered(now, delivered * u64::from(info.mss), info.srtt);
         }
         let jammed = subflow.take_info(now, info);
         let moved =
@@ -172,6 +173,7 @@ impl Session {
         if has_output {
             self.wake(id);
         }
+        self.note_slack(now);
         if self.tells_of_room(id) && !planted!(NeverUnparked) {
             self.unpark();
             self.pump(now);
