@@ -143,11 +143,7 @@ impl AckClock {
             return Some(told_at + ACK_SPACING);
         }
         let spaced = told_at + (srtt / 4).max(ACK_TRAILING);
-        Some(
-            spaced
-                .min(changed + ACK_TRAILING)
-                .max(told_at + ACK_SPACING),
-        )
+        Some(spaced.min(changed + ACK_TRAILING))
     }
 
     /// It is told now.

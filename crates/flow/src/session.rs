@@ -207,8 +207,10 @@ pub struct Session {
     next_ticket: u64,
     /// More flows are busy than could be lent a subflow each.
     crowded: bool,
-    /// When every flow had last sent all it had, and whether that was of late.
-    slack: (Time, bool),
+    /// When every flow had last sent all it had.
+    slack_at: Time,
+    /// That was of late: a crowd is bounded by what its paths have proven.
+    bounded: bool,
     timers: Timers,
     events: VecDeque<Event>,
     ended: bool,
@@ -239,7 +241,8 @@ impl Session {
             parked: BTreeMap::new(),
             next_ticket: 0,
             crowded: false,
-            slack: (Time::ZERO, false),
+            slack_at: Time::ZERO,
+            bounded: false,
             timers: Timers::default(),
             events: VecDeque::new(),
             ended: false,

@@ -182,6 +182,11 @@ impl Subflow {
         self.owed > self.queue_bound() + self.chunk() && !self.suspect && !self.closing
     }
 
+    /// Whether there is a flow that finds room here.
+    pub(crate) fn may_take(&self) -> bool {
+        self.room() > 0 || self.is_overdrawn()
+    }
+
     /// What a flow finds here: bytes that will be sent before its own, and its room. Debts are paid flow by flow
     /// in turn, so who has none does not wait for all copies of others.
     pub(crate) fn offer(&self, flow: u64) -> (u64, u64) {

@@ -18,11 +18,10 @@ const SLACK: Duration = Duration::from_millis(500);
 impl Session {
     /// The figures of a subflow are looked at.
     pub(super) fn note_slack(&mut self, now: Time) {
-        let (mut last, _) = self.slack;
         if self.waiting.is_empty() && self.parked.is_empty() {
-            last = now;
+            self.slack_at = now;
         }
-        self.slack = (last, now.since(last) < SLACK);
+        self.bounded = now.since(self.slack_at) < SLACK;
     }
 
     /// Whether a flow is one of a crowd.
@@ -33,17 +32,19 @@ impl Session {
     /// The subflow of a path for one of a crowd: the one with the most room, and not one whose window has
     /// collapsed. The trunk is left to small flows where there is another.
     pub(super) fn shared_on(&self, flow: &Flow, path: u8) -> Option<SubflowId> {
-        let shared = self.shared(path).filter(|_| self.is_of_crowd(flow));
-        shared
+        if !self.is_of_crowd(flow) {
+            return None;
+        }
+        self.shared(path)
             .max_by_key(|(_, s)| (s.collapsed.is_none(), s.room()))
             .map(|(id, _)| id)
     }
 
-    /// The subflows of a path that a crowd shares.
+    /// The subflows of a path that a crowd shares: all but the first, its trunk.
     fn shared(&self, path: u8) -> impl Iterator<Item = (SubflowId, &Subflow)> {
-        let trunk = trunk(&self.subflows, path);
         let all = self.subflows.iter().map(|(&id, s)| (id, s));
-        all.filter(move |&(id, s)| s.path == path && !s.closing && Some(id) != trunk)
+        all.filter(move |(_, s)| s.path == path && !s.closing)
+            .skip(1)
     }
 
     /// What a flow finds on a subflow: bytes that will be sent before its own, and its room.
@@ -62,7 +63,7 @@ impl Session {
             let all = self.subflows.values();
             all.filter(|s| s.path == path && !s.suspect)
         };
-        let Some(state) = self.paths.get(&path).filter(|_| self.slack.1) else {
+        let Some(state) = self.paths.get(&path).filter(|_| self.bounded) else {
             return u64::MAX;
         };
         let trip = of_path().map(|s| s.info.srtt).min().unwrap_or_default();
@@ -78,10 +79,9 @@ impl Session {
             return false;
         };
         let path = subflow.path;
-        let has_room = |s: &Subflow| s.room() > 0 || s.is_overdrawn();
         match self.crowded && trunk(&self.subflows, path) != Some(id) {
-            true => self.spare_on(path) > 0 && self.shared(path).any(|(_, s)| has_room(s)),
-            false => has_room(subflow),
+            true => self.spare_on(path) > 0 && self.shared(path).any(|(_, s)| s.may_take()),
+            false => subflow.may_take(),
         }
     }
 }

@@ -528,13 +528,10 @@ impl Session {
     /// A path is up. What went by one that is not, for want of a better one, moves: nobody would wait for it
     /// there.
     fn leave_last_resorts(&mut self, now: Time) {
-        let in_use: BTreeSet<u8> = self.subflows.values().map(|s| s.path).collect();
-        let (better, last_resorts): (Vec<u8>, Vec<u8>) =
-            in_use.into_iter().partition(|&path| self.is_up(path));
-        if !better.is_empty() {
-            for path in last_resorts {
-                self.give_up(now, path);
-            }
+        let in_use = self.subflows.values().map(|s| s.path);
+        let last_resorts: BTreeSet<u8> = in_use.filter(|&path| !self.is_up(path)).collect();
+        for path in last_resorts {
+            self.give_up(now, path);
         }
     }
 

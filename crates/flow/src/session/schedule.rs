@@ -82,8 +82,7 @@ impl Session {
     }
 
     fn any_room(&self) -> bool {
-        let mut subflows = self.subflows.values();
-        subflows.any(|subflow| subflow.room() > 0 || subflow.is_overdrawn())
+        self.subflows.values().any(Subflow::may_take)
     }
 
     /// Schedules one chunk of a flow.
