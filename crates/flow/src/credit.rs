@@ -2,8 +2,8 @@
 //!
 //! Half of the budget is a reserve, split equally over the permitted flows, at least
 //! [`MIN_SHARE`] each, so that no slow reader can keep another flow from moving. The other half is
-//! for growth: a first helping at the start of a flow, more only while its reader keeps up. What was
-//! granted stays with the flow until its end, hence what is granted never exceeds the budget.
+//! for growth: a first helping at the start of a flow, more only while its reader keeps up. A slow reader's flow
+//! gives that back as it reads; what was granted stays granted, hence what is granted never exceeds the budget.
 
 mod audit;
 
@@ -58,6 +58,14 @@ impl Credit {
     fn take(&mut self, bytes: u64) -> u64 {
         self.growth_free -= bytes;
         bytes
+    }
+
+    /// Takes back what a slow reader's flow, which has `growth`, can spare: at most `excess`, and not its first
+    /// helping.
+    pub(crate) fn shrink(&mut self, growth: u64, excess: u64) -> u64 {
+        let back = excess.min(growth.saturating_sub(FIRST_HELPING));
+        self.give_back(back);
+        back
     }
 
     /// Gives back what a flow had for growth.

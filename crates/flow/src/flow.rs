@@ -6,6 +6,7 @@ use std::time::Duration;
 use guywire_sched::guard::Watch;
 use guywire_sched::{Scheduler, SubflowId, Time, Traffic};
 
+use crate::reader::Reader;
 use crate::recv::RecvHalf;
 use crate::send::SendHalf;
 
@@ -45,8 +46,7 @@ pub(crate) struct Flow {
     pub(crate) growth: u64,
     /// The window it is granted beyond what was read.
     pub(crate) window: u64,
-    /// What was read when the present round trip began, and when that was.
-    pub(crate) reading_since: (u64, Time),
+    pub(crate) reader: Reader,
     pub(crate) ack: AckClock,
     pub(crate) queue: Queue,
     /// The local writer met a full window and waits.
@@ -82,7 +82,7 @@ impl Flow {
             copied: 0,
             growth,
             window,
-            reading_since: (0, now),
+            reader: Reader::new(now),
             ack: AckClock::default(),
             queue: Queue::Absent,
             write_blocked: false,

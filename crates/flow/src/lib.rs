@@ -40,6 +40,7 @@ mod patience;
 pub mod planted;
 mod progress;
 mod proven;
+mod reader;
 pub mod reason;
 pub mod record;
 mod recv;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use guywire_sched::{SubflowId, Time};
 
 use super::Session;
+use crate::reader::Pace;
 use crate::timer::Timer;
 
 /// While no subflow is fit to carry an acknowledgement, one is looked for this often.
@@ -96,21 +97,31 @@ impl Session {
         self.timers.set(Timer::Ack(id), flow.ack.repeat_at);
     }
 
-    /// The local program has read: widen the window if it keeps up, and say so when it matters.
+    /// The local program has read: fit the window to how it keeps up, and say so when it matters.
     pub(super) fn after_read(&mut self, now: Time, id: u64) {
         let round_trip = self.longest_round_trip();
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        let consumed = flow.recv.consumed();
-        let (before, since) = flow.reading_since;
-        if consumed - before >= flow.window / 2 {
-            let growth = self.credit.grow(flow.window);
-            flow.growth += growth;
-            flow.window += growth;
-            flow.reading_since = (consumed, now);
-        } else if now.since(since) > round_trip {
-            flow.reading_since = (consumed, now);
+        let (consumed, limit) = (flow.recv.consumed(), flow.recv.limit());
+        let waiting = flow.recv.cumulative() - consumed;
+        match flow
+            .reader
+            .read(now, [consumed, waiting], flow.window, round_trip)
+        {
+            Pace::Starved => {
+                let growth = self.credit.grow(flow.window);
+                flow.growth += growth;
+                flow.window += growth;
+            }
+            // A grant is never taken back, but what was read need not be granted anew.
+            Pace::Slow => {
+                let excess = (consumed + flow.window).saturating_sub(limit);
+                let back = self.credit.shrink(flow.growth, excess);
+                flow.growth -= back;
+                flow.window -= back;
+            }
+            Pace::Even => {}
         }
         let matters = consumed + flow.window >= flow.ack.told_limit() + flow.window / 4;
         if matters && !planted!(WindowNotTold) {

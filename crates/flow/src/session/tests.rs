@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use self::pair::{Link, Pair, ROUTER, SERVER, link};
 use crate::record::{self, Control, Destination, FlowKind, PathNotice, Record};
-use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Session, Side};
+use crate::session::{Config, Event, MAX_SUBFLOWS_PER_PATH, Read, Session, Side};
 use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, SubflowInfo};
 
 mod carriers;
@@ -277,6 +277,27 @@ fn a_reader_that_never_reads_blocks_nobody_else() {
         "{:?}",
         pair.talks[&flow]
     );
+}
+
+#[test]
+fn a_slow_reader_gives_back_what_it_needs_no_more() {
+    let mut pair = pair(vec![link(100, 160)], "default");
+    let flow = pair.talk(10, 100 * MB);
+    pair.run_for(2_000);
+    pair.talks.get_mut(&flow).expect("there").deaf[ROUTER] = true;
+    pair.run_for(1_000);
+    let grown = pair.ends[ROUTER].held_bytes();
+    assert!(grown > 3 << 20, "{grown} bytes");
+    for _ in 0..2_000 {
+        pair.run_for(1);
+        let router = &mut pair.ends[ROUTER];
+        let Ok(Read::Bytes(bytes)) = router.read(pair.now, flow, 4_000) else {
+            panic!("nothing to read at {:?}", pair.now);
+        };
+        router.consume(pair.now, flow, bytes.len()).expect("there");
+    }
+    let left = pair.ends[ROUTER].held_bytes();
+    assert!(left < grown / 2, "{left} bytes of {grown}");
 }
 
 #[test]
