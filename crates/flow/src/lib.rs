@@ -30,6 +30,7 @@ macro_rules! planted {
     };
 }
 
+mod body;
 mod control;
 mod credit;
 mod flow;

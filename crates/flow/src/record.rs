@@ -14,6 +14,7 @@ use bytes::{BufMut, Bytes};
 use guywire_sched::Traffic;
 use thiserror::Error;
 
+use crate::body;
 use crate::reason::{FlowReason, SessionReason};
 use crate::varint;
 
@@ -32,6 +33,8 @@ pub const NUMBERED: u8 = 2;
 pub const MAX_BODY: usize = 16_384;
 /// The longest header: type, flags, flow, length, and the data sequence number of DATA.
 pub const MAX_HEADER: usize = 1 + 1 + 8 + 4 + 8;
+/// The most data of a flow that one record carries.
+pub const MAX_CHUNK: usize = MAX_BODY - MAX_HEADER;
 /// The longest name of a service, scheduler or map, in bytes.
 pub const MAX_NAME: usize = 32;
 
@@ -367,7 +370,7 @@ fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, 
             dsn: fields.varint("data sequence number")?,
             bytes: match fields.rest {
                 [] => return Err(fields.bad("bytes")),
-                bytes => Bytes::copy_from_slice(bytes),
+                bytes => body::copy(bytes),
             },
         },
         kind::ACK => Record::Ack {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use guywire_sched::{SubflowId, Time};
 
 use crate::progress::Progress;
-use crate::record::{MAX_BODY, MAX_HEADER};
+use crate::record::MAX_CHUNK;
 
 /// How long a queue of ours in the kernel may take to leave: long enough that the kernel never runs
 /// dry between two looks, short enough that a decision is not made too early.
@@ -19,8 +19,6 @@ const QUEUE_BYTES: std::ops::RangeInclusive<u64> = 12_000..=1 << 20;
 const CHUNK_TIME: Duration = Duration::from_millis(8);
 /// The smallest chunk that is cut while more is waiting.
 const MIN_CHUNK: u64 = 1_400;
-/// The largest: its record fills one TLS record.
-const MAX_CHUNK: u64 = (MAX_BODY - MAX_HEADER) as u64;
 
 /// A snapshot of the kernel's figures, for one subflow.
 ///
@@ -207,7 +205,7 @@ impl Subflow {
 
     /// The size of the next chunk for it, in bytes.
     pub(crate) fn chunk(&self) -> u64 {
-        share_of_rate(self.info.rate(), CHUNK_TIME).clamp(MIN_CHUNK, MAX_CHUNK)
+        share_of_rate(self.info.rate(), CHUNK_TIME).clamp(MIN_CHUNK, MAX_CHUNK as u64)
     }
 
     pub(crate) fn owe(&mut self, flow: u64, bytes: u64) {

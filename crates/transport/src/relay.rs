@@ -7,6 +7,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use guywire_flow::record::MAX_CHUNK;
 use guywire_flow::{FlowReason, Gone};
 use guywire_net::tcp;
 use tokio::io::{AsyncWriteExt, Interest};
@@ -15,12 +16,13 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::flow::{FlowHandle, Outcome};
 use crate::inflow::CRUMB;
+use crate::subflow;
 
 /// Room for what may arrive just when nothing seems to be there, in bytes.
 const READ_LEAST: usize = 4 * 1024;
-/// So much is read or written at once, in bytes. It bounds what a connection holds outside the session's budget:
-/// nothing while it waits.
-const BATCH: usize = 256 * 1024;
+/// So much is read or written at once, in bytes: as many whole chunks as a subflow takes at once. It bounds what a
+/// connection holds outside the session's budget: nothing while it waits.
+const BATCH: usize = (subflow::BATCH / MAX_CHUNK + 1) * MAX_CHUNK;
 
 /// When the session sends too many small pieces, more is gathered for so long before the next is read.
 const GATHERING: Duration = Duration::from_millis(10);

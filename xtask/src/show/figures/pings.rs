@@ -19,16 +19,29 @@ const START: u64 = 4;
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let lab = Lab::up(&run.binary, "pings", LINKS)?;
-    let count = run.pick(100, 20);
+    let (rounds, count) = (run.pick(4, 1), run.pick(50, 20));
     report.condition(format!(
-        "links {LINKS}; {count} pings a link, 100 ms apart, past Guywire, beside one download"
+        "links {LINKS}; {rounds} rounds of {count} pings a link, 100 ms apart, past Guywire, beside a new download \
+         each; medians of all rounds"
     ));
-    let bonded = steadily(&lab, report, || beside(&lab, "internet", &[1, 2, 3], count))?;
-    for link in 1..=3 {
-        let host = format!("direct{link}");
+    let mut bonded: [Vec<f64>; 3] = Default::default();
+    let mut plain = bonded.clone();
+    // In turn and on new connections: what a congestion control settles at differs from one to the next.
+    for _ in 0..rounds {
+        let all = steadily(&lab, report, || beside(&lab, "internet", &[1, 2, 3], count))?;
+        bonded
+            .iter_mut()
+            .zip(all)
+            .for_each(|(so_far, times)| so_far.extend(times));
+        for (link, so_far) in (1..).zip(&mut plain) {
+            let host = format!("direct{link}");
+            let one = steadily(&lab, report, || beside(&lab, &host, &[link], count))?;
+            so_far.extend(one.concat());
+        }
+    }
+    for (link, (bonded, plain)) in (1..).zip(bonded.iter().zip(&plain)) {
         let idle = median(&pings(&lab, &[link], count)?[0]);
-        let plain = steadily(&lab, report, || beside(&lab, &host, &[link], count))?;
-        let (bonded, plain) = (median(&bonded[link - 1]), median(&plain[0]));
+        let (bonded, plain) = (median(bonded), median(plain));
         report.note(format!("wan{link}: ping of the empty link"), idle, "ms");
         report.note(format!("wan{link}: beside plain TCP"), plain, "ms");
         report.note(format!("wan{link}: beside Guywire"), bonded, "ms");
