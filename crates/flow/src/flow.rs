@@ -92,6 +92,17 @@ impl Flow {
         }
     }
 
+    /// So many bytes that arrived, and so much new room, are told at once. A reader that leaves half of the window
+    /// waiting does not need the other half sooner.
+    pub(crate) fn worth_telling(&self) -> [u64; 2] {
+        let window = self.window;
+        if self.reader.is_behind() {
+            return [window / 2; 2];
+        }
+        let room = window / ACK_LARGEST_SHARE;
+        [ACK_BYTES.max(window / ACK_SHARE).min(room), room]
+    }
+
     /// Both directions are complete at both ends.
     pub(crate) fn is_complete(&self) -> bool {
         self.send.is_done() && self.recv.is_consumed()
@@ -130,15 +141,12 @@ impl AckClock {
         self.repeat_at = None;
     }
 
-    /// When it is due; `None` if there is nothing to tell.
-    pub(crate) fn due(&self, cumulative: u64, window: u64, srtt: Duration) -> Option<Time> {
+    /// When it is due, at once after `enough` bytes; `None` if there is nothing to tell.
+    pub(crate) fn due(&self, cumulative: u64, enough: u64, srtt: Duration) -> Option<Time> {
         let changed = self.changed_at?;
         let Some(told_at) = self.told_at else {
             return Some(changed);
         };
-        let enough = ACK_BYTES
-            .max(window / ACK_SHARE)
-            .min(window / ACK_LARGEST_SHARE);
         if cumulative - self.told.0 >= enough {
             return Some(told_at + ACK_SPACING);
         }

@@ -39,6 +39,11 @@ impl Reader {
         }
     }
 
+    /// Whether at least half of the window was waiting at the last read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind_since.is_some()
+    }
+
     /// So many bytes have been read in all, and so many have arrived beyond them.
     pub(crate) fn read(
         &mut self,

@@ -554,12 +554,14 @@ fn put_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
 /// The header of a DATA record for `length` bytes (at least 1, at most [`MAX_BODY`] less the sequence
 /// number); the bytes themselves follow.
 pub fn data_header(flow: u64, dsn: u64, length: usize) -> Bytes {
-    let mut header = Vec::with_capacity(MAX_HEADER);
-    header.extend_from_slice(&[kind::DATA, CRITICAL]);
-    varint::put(&mut header, flow);
-    varint::put(&mut header, (varint::length(dsn) + length) as u64);
-    varint::put(&mut header, dsn);
-    header.into()
+    let mut header = [0; MAX_HEADER];
+    let mut rest = &mut header[..];
+    rest.put_slice(&[kind::DATA, CRITICAL]);
+    varint::put(&mut rest, flow);
+    varint::put(&mut rest, (varint::length(dsn) + length) as u64);
+    varint::put(&mut rest, dsn);
+    let left = rest.len();
+    Bytes::copy_from_slice(&header[..MAX_HEADER - left])
 }
 
 /// Appends an ACK.

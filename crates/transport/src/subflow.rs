@@ -310,7 +310,7 @@ impl Task<'_> {
     /// Whether the figures are worth reading again. On a fast path a queue of many batches leaves
     /// within [`INFO_SPACING`].
     fn is_outdated(&self) -> bool {
-        self.sent_since >= BATCH || self.info_at.elapsed() >= INFO_SPACING
+        self.sent_since >= 2 * BATCH || self.info_at.elapsed() >= INFO_SPACING
     }
 
     fn refresh(&mut self) -> io::Result<()> {

@@ -26,7 +26,8 @@ impl Session {
         let Some(flow) = self.flows.get(&id) else {
             return;
         };
-        match flow.ack.due(flow.recv.cumulative(), flow.window, srtt) {
+        let [enough, _] = flow.worth_telling();
+        match flow.ack.due(flow.recv.cumulative(), enough, srtt) {
             Some(due) if due <= now => self.send_ack(now, id, None),
             Some(_) if planted!(TrailingAck) => {}
             Some(due) => self.timers.set(Timer::Ack(id), Some(due)),
@@ -39,7 +40,8 @@ impl Session {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        if let Some(due) = flow.ack.due(flow.recv.cumulative(), flow.window, srtt) {
+        let [enough, _] = flow.worth_telling();
+        if let Some(due) = flow.ack.due(flow.recv.cumulative(), enough, srtt) {
             match due <= now {
                 true => self.send_ack(now, id, None),
                 false => self.timers.set(Timer::Ack(id), Some(due)),
@@ -123,7 +125,8 @@ impl Session {
             }
             Pace::Even => {}
         }
-        let matters = consumed + flow.window >= flow.ack.told_limit() + flow.window / 4;
+        let [_, enough] = flow.worth_telling();
+        let matters = consumed + flow.window >= flow.ack.told_limit() + enough;
         if matters && !planted!(WindowNotTold) {
             self.note_ack(now, id);
         }
