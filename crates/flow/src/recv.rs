@@ -297,6 +297,10 @@ impl RecvHalf {
     pub(crate) fn consume(&mut self, count: u64) {
         debug_assert!(self.consumed + count <= self.taken);
         self.consumed = (self.consumed + count).min(self.taken);
+        if self.consumed == self.cumulative {
+            // Idle flows take no memory for what is empty.
+            self.ready = VecDeque::new();
+        }
     }
 }
 

@@ -298,7 +298,19 @@ impl SendHalf {
             }
         }
         self.drop_pieces();
+        if self.pieces.is_empty() {
+            self.rest();
+        }
         Ok(relief)
+    }
+
+    /// Nothing is held any more: most flows are idle, and what is empty is to take no memory then.
+    fn rest(&mut self) {
+        debug_assert!(self.chunks.is_empty() && self.debts.is_empty() && self.lost.is_empty());
+        self.pieces = VecDeque::new();
+        self.chunks = VecDeque::new();
+        self.debts = BTreeMap::new();
+        self.lost = BTreeSet::new();
     }
 
     fn drop_chunk(&mut self, chunk: &Chunk, relief: &mut Relief) {

@@ -186,7 +186,8 @@ pub struct Session {
     schedulers: Schedulers,
     /// Serial number of the last choice for each class: sent by the router, taken by the server.
     chosen: BTreeMap<u8, u64>,
-    flows: BTreeMap<u64, Flow>,
+    /// In boxes: the nodes of a map that grows at its end are half empty.
+    flows: BTreeMap<u64, Box<Flow>>,
     subflows: BTreeMap<SubflowId, Subflow>,
     paths: BTreeMap<u8, Path>,
     sender: ControlSender,
@@ -281,7 +282,7 @@ impl Session {
     /// Bytes of flows held in memory: received and not read, sent and not acknowledged.
     pub fn held_bytes(&self) -> u64 {
         let held = |flow: &Flow| flow.recv.held() + flow.send.held();
-        self.flows.values().map(held).sum()
+        self.flows.values().map(|flow| held(flow)).sum()
     }
 
     /// What the other end said of itself in HELLO: memory for a session in bytes, permitted flows.
@@ -336,7 +337,7 @@ impl Session {
         flow.opening = Some(Default::default());
         let window = flow.window;
         flow.recv.grant(window);
-        self.flows.insert(id, flow);
+        self.flows.insert(id, Box::new(flow));
         self.tell(Control::Open {
             flow: id,
             to,
@@ -504,7 +505,7 @@ impl Session {
     }
 
     fn complete_if_done(&mut self, now: Time, id: u64) {
-        if self.flows.get(&id).is_some_and(Flow::is_complete) {
+        if self.flows.get(&id).is_some_and(|flow| flow.is_complete()) {
             self.remove(now, id);
             self.events.push_back(Event::Complete(id));
         }

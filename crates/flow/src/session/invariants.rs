@@ -67,7 +67,7 @@ impl Session {
             return Err(format!("growth: {growth} given, {free} free, of {half}"));
         }
         let granted = |flow: &Flow| flow.recv.limit() - flow.recv.consumed();
-        let granted: u64 = self.flows.values().map(granted).sum();
+        let granted: u64 = self.flows.values().map(|flow| granted(flow)).sum();
         if granted > self.config.memory {
             let memory = self.config.memory;
             return Err(format!("{granted} bytes granted with {memory} of memory"));
@@ -105,7 +105,9 @@ impl Session {
     fn control_has_carriers(&self) -> Result<(), String> {
         for (number, carrier, sent) in self.sender.outstanding() {
             let Some(carrier) = carrier else {
-                if self.signal_carrier(None).is_some() && self.flows.values().all(is_open) {
+                if self.signal_carrier(None).is_some()
+                    && self.flows.values().all(|flow| is_open(flow))
+                {
                     return Err(format!("control record {number} has no carrier"));
                 }
                 continue;

@@ -43,11 +43,12 @@ impl Session {
         let idle = |flow: &crate::flow::Flow| {
             !flow.send.is_outstanding() && now.since(flow.last_busy) > IDLE_AFTER
         };
-        let busy = |flow: &&crate::flow::Flow| {
+        let busy = |flow: &crate::flow::Flow| {
             flow.send.scheduled() >= BUSY_BYTES && now.since(flow.last_busy) < IDLE_AFTER
         };
         // The trunk is not lent.
-        self.crowded = self.flows.values().filter(busy).count() >= MAX_SUBFLOWS_PER_PATH;
+        self.crowded =
+            self.flows.values().filter(|flow| busy(flow)).count() >= MAX_SUBFLOWS_PER_PATH;
         let crowded = self.crowded;
         for flow in self.flows.values_mut().filter(|flow| crowded || idle(flow)) {
             for (_, subflow) in std::mem::take(&mut flow.own) {

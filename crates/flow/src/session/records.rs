@@ -193,7 +193,7 @@ impl Session {
         }
         let mut flow = self.new_flow(now, &to, kind, window.min(MAX_SEND_WINDOW));
         flow.undecided = true;
-        self.flows.insert(id, flow);
+        self.flows.insert(id, Box::new(flow));
         self.start_lending(now);
         self.events.push_back(Event::Open { flow: id, to });
         Ok(())
