@@ -19,7 +19,7 @@ const START: u64 = 4;
 
 pub(super) fn measure(run: &Run, report: &mut Report) -> Result<()> {
     let lab = Lab::up(&run.binary, "pings", LINKS)?;
-    let (rounds, count) = (run.pick(4, 1), run.pick(50, 20));
+    let (rounds, count) = (run.pick(4, 1), run.pick(100, 20));
     report.condition(format!(
         "links {LINKS}; {rounds} rounds of {count} pings a link, 100 ms apart, past Guywire, beside a new download \
          each; medians of all rounds"
