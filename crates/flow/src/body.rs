@@ -1,5 +1,5 @@
 //! Memory for the bodies of large records. What was given back last is used next: it is in the processor's cache
-//! still, where an allocator would go round half a megabyte. That is a thirtieth of all CPU time.
+//! still, where an allocator would go round half a megabyte.
 
 use std::sync::{Mutex, PoisonError};
 

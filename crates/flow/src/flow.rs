@@ -92,9 +92,21 @@ impl Flow {
         }
     }
 
+    /// When its next acknowledgement is due; `None` if there is nothing to tell.
+    pub(crate) fn ack_due(&self, srtt: Duration) -> Option<Time> {
+        let [enough, _] = self.worth_telling();
+        self.ack.due(self.recv.cumulative(), enough, srtt)
+    }
+
+    /// Whether what was read since makes enough new room to tell of.
+    pub(crate) fn has_new_room(&self) -> bool {
+        let [_, enough] = self.worth_telling();
+        self.recv.consumed() + self.window >= self.ack.told_limit() + enough
+    }
+
     /// So many bytes that arrived, and so much new room, are told at once. A reader that leaves half of the window
     /// waiting does not need the other half sooner.
-    pub(crate) fn worth_telling(&self) -> [u64; 2] {
+    fn worth_telling(&self) -> [u64; 2] {
         let window = self.window;
         if self.reader.is_behind() {
             return [window / 2; 2];
@@ -142,7 +154,7 @@ impl AckClock {
     }
 
     /// When it is due, at once after `enough` bytes; `None` if there is nothing to tell.
-    pub(crate) fn due(&self, cumulative: u64, enough: u64, srtt: Duration) -> Option<Time> {
+    fn due(&self, cumulative: u64, enough: u64, srtt: Duration) -> Option<Time> {
         let changed = self.changed_at?;
         let Some(told_at) = self.told_at else {
             return Some(changed);

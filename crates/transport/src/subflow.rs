@@ -29,7 +29,7 @@ use crate::tls::{self, TlsStream};
 /// So much, and the record that ends there, is taken from the session and written at once. It is less than TLS takes,
 /// which would cut the last record in two.
 pub(crate) const BATCH: usize = tls::SEALED - 2 * record::MAX_BODY;
-/// The kernel's figures are not read more often than this, unless a batch was sent since: a call costs 1 to 2 us.
+/// The kernel's figures are not read more often than this, unless two batches were sent since: a call costs 1 to 2 us.
 const INFO_SPACING: Duration = Duration::from_millis(1);
 /// While data is in flight they are not older than this or an eighth of the round trip.
 const INFO_AGE: Duration = Duration::from_millis(3);

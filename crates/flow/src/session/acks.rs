@@ -26,8 +26,7 @@ impl Session {
         let Some(flow) = self.flows.get(&id) else {
             return;
         };
-        let [enough, _] = flow.worth_telling();
-        match flow.ack.due(flow.recv.cumulative(), enough, srtt) {
+        match flow.ack_due(srtt) {
             Some(due) if due <= now => self.send_ack(now, id, None),
             Some(_) if planted!(TrailingAck) => {}
             Some(due) => self.timers.set(Timer::Ack(id), Some(due)),
@@ -40,8 +39,7 @@ impl Session {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
-        let [enough, _] = flow.worth_telling();
-        if let Some(due) = flow.ack.due(flow.recv.cumulative(), enough, srtt) {
+        if let Some(due) = flow.ack_due(srtt) {
             match due <= now {
                 true => self.send_ack(now, id, None),
                 false => self.timers.set(Timer::Ack(id), Some(due)),
@@ -125,9 +123,7 @@ impl Session {
             }
             Pace::Even => {}
         }
-        let [_, enough] = flow.worth_telling();
-        let matters = consumed + flow.window >= flow.ack.told_limit() + enough;
-        if matters && !planted!(WindowNotTold) {
+        if flow.has_new_room() && !planted!(WindowNotTold) {
             self.note_ack(now, id);
         }
     }
