@@ -132,7 +132,7 @@ impl End {
             in_flight: step % 4,
             notsent: u64::from(step % 3) * 1_000,
             delivered: self.delivered,
-            repeated: u64::from(step % 7),
+            repeated: self.delivered / 7,
             bytes_acked: self.delivered * 1_448,
             delivery_rate: 1_000_000,
             app_limited: step % 5 == 0,
