@@ -11,7 +11,12 @@ fuzz_target!(|input: &[u8]| {
         let count = object.functions.len();
         let callbacks = object.callbacks;
         assert!(callbacks.get_send < count && callbacks.get_retrans.is_none_or(|at| at < count));
-        assert!(object.functions.iter().all(|it| it.start < it.end && it.end <= object.code.len()));
+        assert!(
+            object
+                .functions
+                .iter()
+                .all(|it| it.start < it.end && it.end <= object.code.len())
+        );
         assert!((1..=15).contains(&object.name.len()));
     }
 });

@@ -5,10 +5,10 @@ use guywire_transport::enrol::wire;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    if let Some(prefix) = input.first_chunk() {
-        if let Ok(length) = wire::decode_length(*prefix) {
-            assert!(length <= wire::MAX_BODY);
-        }
+    if let Some(prefix) = input.first_chunk()
+        && let Ok(length) = wire::decode_length(*prefix)
+    {
+        assert!(length <= wire::MAX_BODY);
     }
     if let Ok(request) = wire::decode_request(input) {
         let again = wire::encode_request(&request);

@@ -135,7 +135,7 @@ impl End {
             repeated: self.delivered / 7,
             bytes_acked: self.delivered * 1_448,
             delivery_rate: 1_000_000,
-            app_limited: step % 5 == 0,
+            app_limited: step.is_multiple_of(5),
         }
     }
 
@@ -267,7 +267,7 @@ impl End {
                     1 => PathNotice::Stale,
                     _ => PathNotice::Withdrawn,
                 },
-                backup: number % 2 == 0,
+                backup: number.is_multiple_of(2),
             },
             _ => Control::Scheduler(Choice {
                 class: number as u8 % CLASSES,

@@ -5,8 +5,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-/// Records to be sent, in order. As a [`Buf`] it shows the signals by themselves first: then a chunk
-/// begins a TLS record, fills it, and is whole when that is decrypted.
+/// Records to be sent, in order. As a [`Buf`] it shows the signals by themselves first: in a TLS record of their own
+/// they need not wait until 16 kB of chunks have arrived, too.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     /// Records that carry no data of a flow.

@@ -8,28 +8,32 @@
 //!
 //! The parser is given what has arrived and takes whole records from its front; it keeps nothing.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes};
 use guywire_sched::Traffic;
 use thiserror::Error;
 
-use crate::body;
+use crate::pool::Pool;
 use crate::reason::{FlowReason, SessionReason};
 use crate::varint;
 
+mod begun;
 mod choice;
+mod fields;
 
+pub use begun::Begun;
 pub use choice::{
     CLASSES, Choice, ChoiceResult, Fate, MAX_MAP_BYTES, MAX_MAP_VALUES, MAX_OBJECT, MAX_TEXT,
     OBJECT_PIECE, Piece,
 };
+use fields::Fields;
 
 /// Bit 0 of the flags: a type that is not known ends the session.
 pub const CRITICAL: u8 = 1;
 /// Bit 1 of the flags: the body begins with a control number.
 pub const NUMBERED: u8 = 2;
-/// The longest body of a record. A DATA record fills one TLS record, header included.
+/// The longest body of a record: a DATA record, header included, has about the length of a TLS record.
 pub const MAX_BODY: usize = 16_384;
 /// The longest header: type, flags, flow, length, and the data sequence number of DATA.
 pub const MAX_HEADER: usize = 1 + 1 + 8 + 4 + 8;
@@ -255,9 +259,10 @@ pub fn take(input: &mut &[u8]) -> Result<Option<Record>, RecordError> {
     }
 }
 
-type Frame<'a> = (u8, u8, u64, &'a [u8]);
+/// Type, flags, flow, and the length of the body that follows.
+type Header = (u8, u8, u64, usize);
 
-fn take_frame<'a>(input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, RecordError> {
+fn take_header(input: &mut &[u8]) -> Result<Option<Header>, RecordError> {
     let &[kind, flags, ref rest @ ..] = *input else {
         return Ok(None);
     };
@@ -268,6 +273,17 @@ fn take_frame<'a>(input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, RecordError
     let Some(size) = usize::try_from(length).ok().filter(|&l| l <= MAX_BODY) else {
         return Err(RecordError::TooLong { kind, length });
     };
+    *input = rest;
+    Ok(Some((kind, flags, flow, size)))
+}
+
+type Frame<'a> = (u8, u8, u64, &'a [u8]);
+
+fn take_frame<'a>(input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, RecordError> {
+    let mut rest = *input;
+    let Some((kind, flags, flow, size)) = take_header(&mut rest)? else {
+        return Ok(None);
+    };
     let Some((body, rest)) = rest.split_at_checked(size) else {
         return Ok(None);
     };
@@ -275,83 +291,17 @@ fn take_frame<'a>(input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, RecordError
     Ok(Some((kind, flags, flow, body)))
 }
 
-/// The fields of a body, taken one after the other; what is left behind the known ones is ignored,
-/// so that later versions can add fields.
-struct Fields<'a> {
-    kind: u8,
-    rest: &'a [u8],
-}
+/// The bodies of large DATA; 1 MB is kept.
+static BODIES: Pool = Pool::new(MAX_BODY, 64);
 
-impl<'a> Fields<'a> {
-    fn bad(&self, field: &'static str) -> RecordError {
-        RecordError::BadField {
-            kind: self.kind,
-            field,
-        }
+/// A copy of `bytes` in memory of at most twice their size.
+fn copied(bytes: &[u8]) -> Bytes {
+    if !BODIES.fits(bytes.len()) {
+        return Bytes::copy_from_slice(bytes);
     }
-
-    fn varint(&mut self, field: &'static str) -> Result<u64, RecordError> {
-        varint::take(&mut self.rest).ok_or_else(|| self.bad(field))
-    }
-
-    fn byte(&mut self, field: &'static str) -> Result<u8, RecordError> {
-        let (&byte, rest) = self.rest.split_first().ok_or_else(|| self.bad(field))?;
-        self.rest = rest;
-        Ok(byte)
-    }
-
-    fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], RecordError> {
-        let (&array, rest) = self
-            .rest
-            .split_first_chunk()
-            .ok_or_else(|| self.bad(field))?;
-        self.rest = rest;
-        Ok(array)
-    }
-
-    fn destination(&mut self) -> Result<Destination, RecordError> {
-        let ip: IpAddr = match self.byte("destination kind")? {
-            4 => Ipv4Addr::from(self.array::<4>("address")?).into(),
-            6 => Ipv6Addr::from(self.array::<16>("address")?).into(),
-            0 => return Ok(Destination::Service(self.name("service")?)),
-            _ => return Err(self.bad("destination kind")),
-        };
-        let port = u16::from_be_bytes(self.array("port")?);
-        Ok(Destination::Address(SocketAddr::new(ip, port)))
-    }
-
-    /// Bytes with their number in front, at most `max`.
-    fn bytes(&mut self, max: usize, field: &'static str) -> Result<&'a [u8], RecordError> {
-        let length = usize::try_from(self.varint(field)?).unwrap_or(usize::MAX);
-        let (bytes, rest) = self
-            .rest
-            .split_at_checked(length)
-            .filter(|_| length <= max)
-            .ok_or_else(|| self.bad(field))?;
-        self.rest = rest;
-        Ok(bytes)
-    }
-
-    fn text(&mut self, max: usize, field: &'static str) -> Result<String, RecordError> {
-        let text = std::str::from_utf8(self.bytes(max, field)?).map_err(|_| self.bad(field))?;
-        Ok(text.to_owned())
-    }
-
-    fn name(&mut self, field: &'static str) -> Result<String, RecordError> {
-        self.text(MAX_NAME, field)
-    }
-
-    fn class(&mut self) -> Result<u8, RecordError> {
-        let class = self.byte("class")?;
-        (class < CLASSES)
-            .then_some(class)
-            .ok_or_else(|| self.bad("class"))
-    }
-
-    fn dscp(&mut self) -> Result<u8, RecordError> {
-        let dscp = self.byte("DSCP")?;
-        (dscp < 64).then_some(dscp).ok_or_else(|| self.bad("DSCP"))
-    }
+    let mut body = BODIES.take();
+    body.extend_from_slice(bytes);
+    body.into()
 }
 
 fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, RecordError> {
@@ -370,7 +320,7 @@ fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, 
             dsn: fields.varint("data sequence number")?,
             bytes: match fields.rest {
                 [] => return Err(fields.bad("bytes")),
-                bytes => body::copy(bytes),
+                bytes => copied(bytes),
             },
         },
         kind::ACK => Record::Ack {

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::{Buf, Bytes};
 use guywire_sched::{SubflowId, Time};
+use smallvec::SmallVec;
 
 use crate::outgoing::Outgoing;
 
@@ -26,7 +27,8 @@ mod audit;
 struct Chunk {
     dsn: u64,
     length: u64,
-    carriers: Vec<Carrier>,
+    /// Mostly one.
+    carriers: SmallVec<[Carrier; 1]>,
 }
 
 impl Chunk {
@@ -182,7 +184,7 @@ impl SendHalf {
         self.chunks.push_back(Chunk {
             dsn,
             length,
-            carriers: Vec::with_capacity(subflows.len()),
+            carriers: SmallVec::new(),
         });
         self.owe(dsn, subflows);
         length
@@ -460,6 +462,11 @@ impl SendHalf {
     }
 
     fn position(&self, dsn: u64) -> Option<usize> {
+        // Mostly the one that was just cut.
+        let last = self.chunks.len().checked_sub(1)?;
+        if self.chunks[last].dsn == dsn {
+            return Some(last);
+        }
         let at = self.chunks.partition_point(|chunk| chunk.dsn < dsn);
         (self.chunks.get(at)?.dsn == dsn).then_some(at)
     }

@@ -72,6 +72,29 @@ impl SubflowInfo {
     }
 }
 
+/// What follows from the kernel's figures; asked for each chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paced {
+    /// Bytes a second, as [`SubflowInfo::rate`].
+    rate: u64,
+    /// The queue it may have in the kernel, in bytes.
+    queue: u64,
+    /// The size of the next chunk, in bytes.
+    chunk: u64,
+}
+
+impl Paced {
+    fn by(info: &SubflowInfo) -> Paced {
+        let rate = info.rate();
+        let share = |time: Duration| (rate as f64 * time.as_secs_f64()) as u64;
+        Paced {
+            rate,
+            queue: share(QUEUE_TIME).clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end()),
+            chunk: share(CHUNK_TIME).clamp(MIN_CHUNK, MAX_CHUNK as u64),
+        }
+    }
+}
+
 /// One subflow of a session.
 #[derive(Debug)]
 pub(crate) struct Subflow {
@@ -91,6 +114,7 @@ pub(crate) struct Subflow {
     /// The driver was told that there is something to transmit.
     pub(crate) woken: bool,
     pub(crate) info: SubflowInfo,
+    pub(crate) paced: Paced,
     pub(crate) progress: Progress,
     /// Bytes handed over for sending and, as far as known, unsent in the kernel.
     pub(crate) queued: u64,
@@ -127,6 +151,7 @@ impl Subflow {
             collapsed: None,
             jammed: false,
             woken: false,
+            paced: Paced::by(&info),
             info,
             progress,
             queued: 0,
@@ -150,15 +175,21 @@ impl Subflow {
         let before = self.collapsed.filter(|_| info.cwnd <= self.info.cwnd);
         self.collapsed = before.or(shrunk.then_some(now));
         self.info = info;
+        self.paced = Paced::by(&info);
         self.queued = info.notsent;
         let told = self.jammed;
         self.jammed = self.collapsed.is_some() && (told || info.notsent > window);
         self.jammed && !told
     }
 
+    /// What it delivers, in bytes a second, at least 1.
+    pub(crate) fn rate(&self) -> u64 {
+        self.paced.rate
+    }
+
     /// The queue it may have in the kernel, in bytes.
     pub(crate) fn queue_bound(&self) -> u64 {
-        share_of_rate(self.info.rate(), QUEUE_TIME).clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end())
+        self.paced.queue
     }
 
     /// Bytes it takes at once; 0 when full.
@@ -198,14 +229,14 @@ impl Subflow {
     /// When a chunk sent now, behind `written` bytes that the kernel has not been given yet, will have
     /// arrived, unless something goes wrong.
     pub(crate) fn arrival(&self, written: u64) -> Duration {
-        let ahead = (self.queued + written) as f64 / self.info.rate() as f64;
+        let ahead = (self.queued + written) as f64 / self.rate() as f64;
         let queue = Duration::from_secs_f64(ahead.min(1.0));
         queue + self.info.srtt / 2 + 4 * self.info.rttvar
     }
 
     /// The size of the next chunk for it, in bytes.
     pub(crate) fn chunk(&self) -> u64 {
-        share_of_rate(self.info.rate(), CHUNK_TIME).clamp(MIN_CHUNK, MAX_CHUNK as u64)
+        self.paced.chunk
     }
 
     pub(crate) fn owe(&mut self, flow: u64, bytes: u64) {
@@ -232,10 +263,6 @@ impl Subflow {
     pub(crate) fn has_output(&self) -> bool {
         self.has_signals() || (!self.turn.is_empty() && self.queued < self.queue_bound())
     }
-}
-
-fn share_of_rate(rate: u64, time: Duration) -> u64 {
-    (rate as f64 * time.as_secs_f64()) as u64
 }
 
 /// The oldest fit subflow of a path among `subflows`: its trunk.

@@ -360,6 +360,18 @@ pub fn unread_bytes(socket: impl AsFd) -> io::Result<usize> {
     Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
+/// Reads what has arrived on a socket that does not block, and appends it as far as `into` has room; returns its
+/// length, 0 at the end.
+///
+/// # Errors
+/// What `read` says: `WouldBlock` while nothing has arrived.
+pub fn read(socket: impl AsFd, into: &mut Vec<u8>) -> io::Result<usize> {
+    Ok(rustix::io::read(
+        socket,
+        rustix::buffer::spare_capacity(into),
+    )?)
+}
+
 /// Bytes written to the socket that the kernel has not sent yet.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What a subflow has received: whole records, and the beginning of the next.
 
-use guywire_flow::record::{self, Record, RecordError};
+use guywire_flow::record::{self, Begun, Record, RecordError};
 
 /// So many bytes are gathered before they are handed on.
 const BATCH: usize = 256 * 1024;
@@ -9,7 +9,9 @@ const BATCH: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     received: Received,
-    /// Bytes that are no whole record yet; less than the longest record.
+    /// A large record that is not whole yet.
+    begun: Option<Begun>,
+    /// Other bytes that are no whole record yet; less than the longest record.
     partial: Vec<u8>,
 }
 
@@ -34,23 +36,32 @@ impl Inbox {
     }
 
     /// Takes what arrived next.
-    pub(crate) fn take(&mut self, bytes: &[u8]) {
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
         self.received.bytes += bytes.len();
+        if let Some(begun) = self.begun.take() {
+            match begun.complete(&mut bytes) {
+                Ok(record) => self.received.records.push(record),
+                Err(begun) => return self.begun = Some(begun),
+            }
+        }
         if self.partial.is_empty() {
             let rest = self.received.take(bytes);
-            self.partial.extend_from_slice(rest);
+            self.keep(rest);
         } else {
-            self.partial.extend_from_slice(bytes);
-            let whole = self.partial.len() - self.received.take(&self.partial).len();
-            self.partial.drain(..whole);
+            let mut gathered = std::mem::take(&mut self.partial);
+            gathered.extend_from_slice(bytes);
+            let rest = self.received.take(&gathered);
+            self.keep(rest);
         }
+    }
+
+    fn keep(&mut self, mut rest: &[u8]) {
+        self.begun = Begun::take(&mut rest);
+        self.partial.extend_from_slice(rest);
     }
 
     /// Hands out what was gathered.
     pub(crate) fn empty(&mut self) -> Received {
-        if self.partial.is_empty() {
-            self.partial = Vec::new();
-        }
         std::mem::take(&mut self.received)
     }
 }
@@ -81,6 +92,9 @@ mod tests {
             record::put_ping(&mut wire, number);
             wire.extend_from_slice(&record::data_header(2, number * 100, 100));
             wire.extend_from_slice(&[number as u8; 100]);
+            let long = record::MAX_CHUNK - 500 * number as usize % 9_000;
+            wire.extend_from_slice(&record::data_header(4, number << 20, long));
+            wire.extend((0..long).map(|at| at as u8));
         }
         wire
     }
@@ -91,8 +105,8 @@ mod tests {
         let mut whole = Inbox::default();
         whole.take(&wire);
         let expected = whole.empty().records;
-        assert_eq!(expected.len(), 80);
-        for step in [1, 7, 105, 111, 1_000] {
+        assert_eq!(expected.len(), 120);
+        for step in [1, 7, 105, 111, 1_000, 16_371, 16_384, 100_000] {
             let mut inbox = Inbox::default();
             let mut records = Vec::new();
             for piece in wire.chunks(step) {
@@ -102,7 +116,7 @@ mod tests {
                 records.extend(received.records);
             }
             assert!(records == expected, "steps of {step}");
-            assert!(inbox.is_empty() && inbox.partial.is_empty());
+            assert!(inbox.is_empty() && inbox.partial.is_empty() && inbox.begun.is_none());
         }
     }
 
@@ -114,7 +128,7 @@ mod tests {
         inbox.take(&wire);
         assert!(inbox.is_full());
         let received = inbox.empty();
-        assert_eq!(received.records.len(), 80);
+        assert_eq!(received.records.len(), 120);
         assert_eq!(
             received.malformed,
             Some(RecordError::Unknown { kind: 0x3f })

@@ -6,9 +6,9 @@
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use guywire_flow::record::MAX_CHUNK;
-use guywire_flow::{FlowReason, Gone};
+use guywire_flow::{FlowReason, Gone, Pool};
 use guywire_net::tcp;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -85,21 +85,48 @@ async fn upload(local: &ReadHalf<'_>, flow: &FlowHandle) -> Result<(), Ended> {
     }
 }
 
+/// Memory for large reads; 1 MB is kept.
+static PIECES: Pool = Pool::new(BATCH, 4);
+
 /// Reads what is there, at most `room` bytes, into memory of that size: what is kept must not hold much more
 /// memory than it counts for.
 async fn read_some(local: &ReadHalf<'_>, room: usize) -> io::Result<Bytes> {
     loop {
         local.readable().await?;
-        let there = tcp::unread_bytes(local.as_ref())?.clamp(READ_LEAST, BATCH);
-        let mut bytes = BytesMut::with_capacity(room.min(there));
-        match local.try_read_buf(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            read => read?,
-        };
-        return Ok(match bytes.len() < bytes.capacity() / 2 {
-            true => Bytes::copy_from_slice(&bytes),
-            false => bytes.freeze(),
-        });
+        // With room for one byte more than is there, the read tells that nothing is left.
+        let there = tcp::unread_bytes(local.as_ref())?.saturating_add(1);
+        if room >= PIECES.size() && PIECES.fits(there.min(BATCH)) {
+            let mut piece = PIECES.take();
+            if try_read(local, &mut piece)? {
+                return Ok(piece.into());
+            }
+            continue;
+        }
+        let mut piece = Vec::with_capacity(room.min(there.clamp(READ_LEAST, BATCH)));
+        if try_read(local, &mut piece)? {
+            return Ok(match piece.len() < piece.capacity() / 2 {
+                true => Bytes::copy_from_slice(&piece),
+                false => piece.into(),
+            });
+        }
+    }
+}
+
+/// Reads into the room of `into`; false if nothing has arrived.
+fn try_read(local: &ReadHalf<'_>, into: &mut Vec<u8>) -> io::Result<bool> {
+    let socket = local.as_ref();
+    let read = socket.try_io(Interest::READABLE, || {
+        let count = tcp::read(socket, into)?;
+        // When all is taken, the kernel tells of the next. To ask it would cost two calls for each read.
+        match count == 0 || into.len() == into.capacity() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    match read {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(!into.is_empty()),
+        Err(error) => Err(error),
     }
 }
 

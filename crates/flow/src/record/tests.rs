@@ -152,9 +152,39 @@ proptest! {
     }
 
     #[test]
+    fn a_long_record_that_arrives_in_pieces_is_the_same(
+        flow in number(),
+        dsn in number(),
+        length in 1..MAX_CHUNK,
+        cuts in any::<[prop::sample::Index; 3]>(),
+    ) {
+        let mut wire = data_header(flow, dsn, length).to_vec();
+        wire.extend((0..length).map(|at| at as u8));
+        let expected = take(&mut &wire[..]);
+        let mut cuts = cuts.map(|cut| cut.index(wire.len()));
+        cuts.sort_unstable();
+        let mut first = &wire[..cuts[0]];
+        let Some(begun) = Begun::take(&mut first) else {
+            prop_assert!(length <= MAX_BODY / 2 || cuts[0] < MAX_HEADER);
+            return Ok(());
+        };
+        prop_assert!(first.is_empty());
+        wire.extend_from_slice(b"next");
+        let mut begun: Result<Record, Begun> = Err(begun);
+        for (from, upto) in [(cuts[0], cuts[1]), (cuts[1], cuts[2])] {
+            begun = begun.or_else(|begun| begun.complete(&mut &wire[from..upto]));
+        }
+        let mut last = &wire[cuts[2]..];
+        let whole = begun.or_else(|begun| begun.complete(&mut last)).ok();
+        prop_assert_eq!(Ok(whole), expected);
+        prop_assert_eq!(last, b"next");
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic_and_always_shrink(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let mut input = &bytes[..];
         while let Ok(Some(_)) = take(&mut input) {}
+        Begun::take(&mut input);
     }
 }
 

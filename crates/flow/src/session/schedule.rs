@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Buf;
 use guywire_sched::{FlowView, MAX_SUBFLOWS, Marks, SubflowId, SubflowView, Time};
+use smallvec::SmallVec;
 
 use super::{Event, Session};
 use crate::flow::{Flow, Queue};
@@ -127,18 +128,12 @@ impl Session {
 
     /// What a scheduler is shown for a chunk.
     pub(super) fn shown(&self, id: u64, lost: Option<(u64, u64)>) -> Shown {
-        let (mut views, mut count) = self.views(id);
+        let mut views = self.views(id);
         if let (Some((dsn, _)), Some(flow)) = (lost, self.flows.get(&id)) {
             let suspect = |id| self.subflows.get(&id).is_some_and(|s| s.suspect);
-            let all = std::mem::take(&mut count);
-            for at in 0..all {
-                if !flow.send.has_sent(dsn, views[at].id) && !suspect(views[at].id) {
-                    views[count] = views[at];
-                    count += 1;
-                }
-            }
+            views.retain(|view| !flow.send.has_sent(dsn, view.id) && !suspect(view.id));
         }
-        Shown { lost, views, count }
+        Shown { lost, views }
     }
 
     /// The marked subflows owe the chunk, unless all of them are full.
@@ -221,13 +216,11 @@ impl Session {
         Some((id, self.subflows.get(&id)?))
     }
 
-    fn views(&self, id: u64) -> ([SubflowView; MAX_SUBFLOWS], usize) {
-        let mut views = [SubflowView::EMPTY; MAX_SUBFLOWS];
-        let mut count = 0;
-        for (view, (subflow_id, subflow)) in views.iter_mut().zip(self.subflows_of(id)) {
+    fn views(&self, id: u64) -> Views {
+        let view = |(subflow_id, subflow): (SubflowId, &Subflow)| {
             let path = self.paths.get(&subflow.path);
             let (queued, room) = self.offer(id, subflow);
-            *view = SubflowView {
+            SubflowView {
                 id: subflow_id,
                 path: subflow.path,
                 local: subflow.ends.map(|[own, _]| own),
@@ -235,7 +228,7 @@ impl Session {
                 srtt: subflow.info.srtt,
                 rttvar: subflow.info.rttvar,
                 min_rtt: subflow.info.min_rtt,
-                rate: subflow.info.rate(),
+                rate: subflow.rate(),
                 queued,
                 room,
                 mss: subflow.info.mss,
@@ -244,10 +237,9 @@ impl Session {
                 given: subflow.sent_bytes + subflow.owed,
                 backup: path.is_some_and(|path| path.attributes.backup),
                 stale: path.is_some_and(|path| path.stale_since().is_some()),
-            };
-            count += 1;
-        }
-        (views, count)
+            }
+        };
+        self.subflows_of(id).map(view).collect()
     }
 
     /// The driver is to ask what there is to send.
@@ -414,16 +406,20 @@ impl Session {
                 continue;
             };
             let due = now + subflow.arrival(written) + grace;
+            let mut is_head = false;
             if let Some((dsn, length)) = flow.send.pay(id, due) {
                 out.add_chunk(record::data_header(flow_id, dsn, length as usize));
                 flow.send.give(dsn, length, out);
                 flow.last_busy = now;
                 subflow.relieve(length);
+                is_head = flow.send.head() == Some(dsn);
             }
             if flow.send.owes(id) {
                 subflow.turn.push_back(flow_id);
             }
-            self.watch_head(flow_id);
+            if is_head {
+                self.watch_head(flow_id);
+            }
         }
     }
 
@@ -474,27 +470,27 @@ impl Session {
     fn repetition_time(&self, id: u64) -> Option<Duration> {
         let send = &self.flows.get(&id)?.send;
         let head = send.head()?;
-        let (views, count) = self.views(id);
-        let others = views[..count]
-            .iter()
-            .filter(|view| !send.has_sent(head, view.id));
+        let views = self.views(id);
+        let others = views.iter().filter(|view| !send.has_sent(head, view.id));
         others
             .map(|view| view.expected_delivery(record::MAX_BODY as u64))
             .min()
     }
 }
 
+/// One a path, at most [`MAX_SUBFLOWS`]. They are made for each chunk: most routers have two links.
+type Views = SmallVec<[SubflowView; 2]>;
+
 /// What a scheduler is shown for a chunk.
 pub(super) struct Shown {
     /// The lost chunk that goes again, by its number and length; none for a new one.
     pub(super) lost: Option<(u64, u64)>,
-    views: [SubflowView; MAX_SUBFLOWS],
-    count: usize,
+    views: Views,
 }
 
 impl Shown {
     pub(super) fn views(&self) -> &[SubflowView] {
-        &self.views[..self.count]
+        &self.views
     }
 
     /// The flow as its scheduler sees it.
@@ -520,7 +516,7 @@ fn view_of<'a>(flow: &Flow, now: Time, chunk: u64, subflows: &'a [SubflowView]) 
 
 /// The marked subflows, unless every one of them is full: then the flow waits. A full one beside
 /// others with room just owes the chunk.
-pub(super) fn chosen(views: &[SubflowView], marks: Marks) -> Option<Vec<SubflowId>> {
+pub(super) fn chosen(views: &[SubflowView], marks: Marks) -> Option<SmallVec<[SubflowId; 4]>> {
     let marked = || marks.iter().filter_map(|at| views.get(at));
     marked()
         .any(|view| view.room > 0)

@@ -4,32 +4,32 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use guywire_flow::{Pool, Pooled};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-/// So much is read at once, in bytes. rustls asks for 4 kB at a time, which would be a system call each.
-const AHEAD: usize = 64 * 1024;
-/// The same while that is there again and again.
-const FAR_AHEAD: usize = 256 * 1024;
+/// So much is read at once, as far as it is there; rustls asks for 4 kB at a time, which would be a system call each.
+/// What one connection has read, another one reads over soon: two pieces are kept, 512 kB.
+static AHEAD: Pool = Pool::new(256 * 1024, 2);
 
 /// A TCP connection that is read ahead of TLS. While nothing arrives it holds no memory.
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
-    ahead: BytesMut,
-    /// What is read at once next.
-    size: usize,
+    ahead: Option<Ahead>,
+}
+
+/// What was read, and how much of it TLS has taken.
+#[derive(Debug)]
+struct Ahead {
+    bytes: Pooled,
+    taken: usize,
 }
 
 impl Wire {
     pub(super) fn new(tcp: TcpStream) -> Wire {
-        Wire {
-            tcp,
-            ahead: BytesMut::new(),
-            size: AHEAD,
-        }
+        Wire { tcp, ahead: None }
     }
 
     /// The connection itself, to be asked and set up; its bytes are read here.
@@ -44,22 +44,20 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Wire { tcp, ahead, size } = self.get_mut();
-        if ahead.is_empty() {
-            ahead.reserve(*size);
-            let read = poll_read_buf(Pin::new(tcp), cx, ahead);
-            if read.is_pending() {
-                *ahead = BytesMut::new();
+        let Wire { tcp, ahead } = self.get_mut();
+        let mut now = match ahead.take() {
+            Some(now) => now,
+            None => {
+                let mut bytes = AHEAD.take();
+                ready!(poll_read_buf(Pin::new(tcp), cx, &mut *bytes))?;
+                Ahead { bytes, taken: 0 }
             }
-            *size = if ready!(read)? < AHEAD {
-                AHEAD
-            } else {
-                FAR_AHEAD
-            };
-        }
-        let count = ahead.len().min(into.remaining());
-        into.put_slice(&ahead[..count]);
-        ahead.advance(count);
+        };
+        let left = &now.bytes[now.taken..];
+        let count = left.len().min(into.remaining());
+        into.put_slice(&left[..count]);
+        now.taken += count;
+        *ahead = Some(now).filter(|now| now.taken < now.bytes.len());
         Poll::Ready(Ok(()))
     }
 }
