@@ -13,6 +13,7 @@
 //! | `schedulers` | schedulers as messages name them and as sessions use them |
 //! | `guests` | schedulers that routers choose at a server |
 //! | `follow` | decisions of schedulers, for who wants to see them |
+//! | `pages` | huge pages for who moves much |
 //! | `refused` | destinations that were refused a moment ago |
 //! | `dns` | the LAN's questions, relayed over flows; `service:dns` at the server |
 //! | `policy` | where a server may connect to |
@@ -21,6 +22,7 @@ mod classes;
 mod dns;
 mod follow;
 mod guests;
+mod pages;
 mod peaks;
 mod policy;
 mod refused;
@@ -53,8 +55,6 @@ const FAREWELL: Duration = Duration::from_millis(300);
 /// When it was not started by a supervisor, or its setup cannot be used.
 pub(crate) fn run() -> anyhow::Result<()> {
     raise_descriptor_limit();
-    // Who moves data is up to a tenth slower without huge pages, which its supervisor does without.
-    let _ = rustix::thread::disable_transparent_huge_pages(false);
     let threads = threads();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)

@@ -24,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::classes::Classes;
 use super::follow::Follower;
+use super::pages::Pages;
 use super::peaks::Peaks;
 use super::refused::Refused;
 use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, schedulers};
@@ -65,6 +66,7 @@ pub(super) async fn serve(
 
     let mut status = tokio::time::interval(STATUS_EVERY);
     let mut totals = Totals::default();
+    let mut pages = Pages::default();
     let mut told = Told::default();
     let mut follower = Follower::default();
     loop {
@@ -89,7 +91,9 @@ pub(super) async fn serve(
                 follower.tell(&outbox, [(SERVER.to_owned(), &router.session())].into_iter());
             }
             _ = status.tick() => {
-                outbox.send(FromWorker::Status(totals.snapshot(&router)));
+                let status = totals.snapshot(&router);
+                pages.follow(&status);
+                outbox.send(FromWorker::Status(status));
             }
         }
     }

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 
 use super::follow::Follower;
 use super::guests::Guests;
+use super::pages::Pages;
 use super::policy::Policy;
 use super::{Descriptors, Inbox, Outbox, STATUS_EVERY, descriptor, dns, schedulers};
 
@@ -62,6 +63,7 @@ pub(super) async fn serve(
 
     let mut status = tokio::time::interval(STATUS_EVERY);
     let mut addresses = tokio::time::interval(ADDRESSES_EVERY);
+    let mut pages = Pages::default();
     let mut refusals = Refusals::default();
     let mut refused = tokio::time::interval(REFUSALS_EVERY);
     let mut follower = Follower::default();
@@ -100,7 +102,9 @@ pub(super) async fn serve(
                 follower.tell(&outbox, named);
             }
             _ = status.tick() => {
-                outbox.send(FromWorker::Status(snapshot(&server, &members)));
+                let status = snapshot(&server, &members);
+                pages.follow(&status);
+                outbox.send(FromWorker::Status(status));
             }
             _ = addresses.tick() => policy.set_own(own_addresses().await),
             _ = refused.tick() => refusals.log(),
