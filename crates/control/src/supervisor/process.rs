@@ -23,6 +23,14 @@ use crate::worker::WORKER_FD_ENV;
 /// 10 ms a worker at gigabits a second spends 4 % of its time on getting cleared pages for memory that it had just now.
 const KEEP_FREED: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "10000");
 
+/// Tells the C library (glibc on x86) not to copy by `rep movsb`. Where the destination lies 1 to 63 bytes behind the
+/// source, modulo 4096, that takes an AMD EPYC 6 us for 16 kB instead of 0.4, by vectors 0.5 wherever they lie; and
+/// what TLS copies lies anywhere.
+const COPY_BY_VECTORS: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.cpu.x86_rep_movsb_threshold=1000000000",
+);
+
 /// How long a killed process may take to be gone; only one stuck in the kernel takes any time at all.
 const KILL_WAIT: Timespec = Timespec {
     tv_sec: 5,
@@ -84,6 +92,7 @@ impl WorkerCommand {
             .args(&self.arguments)
             .env(WORKER_FD_ENV, "0")
             .env(KEEP_FREED.0, KEEP_FREED.1)
+            .env(COPY_BY_VECTORS.0, COPY_BY_VECTORS.1)
             .stdin(Stdio::from(channel))
             .process_group(0)
             .spawn()?;
