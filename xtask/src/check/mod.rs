@@ -82,6 +82,10 @@ const STEPS: &[Step] = &[
         run: |_| toolchain::clippy(),
     },
     Step {
+        name: "fuzz",
+        run: |_| toolchain::fuzz(),
+    },
+    Step {
         name: "documentation",
         run: |_| toolchain::documentation(),
     },

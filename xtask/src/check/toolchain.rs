@@ -9,12 +9,12 @@ use crate::{command, workspace};
 
 /// The format is rustfmt's.
 pub(super) fn format() -> Result<Finding> {
-    judge(cargo(&["fmt", "--all", "--", "--check", "-l"]))
+    judge(&mut cargo(&["fmt", "--all", "--", "--check", "-l"]))
 }
 
 /// Clippy has nothing to say, nor has the compiler.
 pub(super) fn clippy() -> Result<Finding> {
-    judge(cargo(&[
+    judge(&mut cargo(&[
         "clippy",
         "--workspace",
         "--all-targets",
@@ -25,11 +25,28 @@ pub(super) fn clippy() -> Result<Finding> {
     ]))
 }
 
+/// The fuzz targets keep to the same rules. They are a workspace of their own, so that no other step would notice
+/// when they no longer build.
+pub(super) fn fuzz() -> Result<Finding> {
+    if xtask::find_program("c++").is_none() {
+        let lacking = "libFuzzer is built with a C++ compiler, and there is no `c++`";
+        return Ok(Finding::Skipped(lacking.to_owned()));
+    }
+    let within = ["--manifest-path", "fuzz/Cargo.toml"];
+    let mut format = cargo(&["fmt"]);
+    format.args(within).args(["--", "--check", "-l"]);
+    let Finding::Good(_) = judge(&mut format)? else {
+        let next = "not formatted; `cargo fmt --manifest-path fuzz/Cargo.toml` does it";
+        return Ok(Finding::Bad(next.to_owned()));
+    };
+    let mut clippy = cargo(&["clippy", "--quiet", "--locked", "--all-targets"]);
+    judge(clippy.args(within).args(["--", "-D", "warnings"]))
+}
+
 /// The documentation builds, and its links lead somewhere.
 pub(super) fn documentation() -> Result<Finding> {
     let mut cargo = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
-    cargo.env("RUSTDOCFLAGS", "-D warnings");
-    judge(cargo)
+    judge(cargo.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// cargo-deny's own judgement by `deny.toml`, advisories included where its database can be had.
@@ -44,7 +61,9 @@ pub(super) fn deny(install: bool) -> Result<Finding> {
             return Ok(Finding::Bad(built.output));
         }
     }
-    if let Finding::Bad(text) = judge(cargo(&["deny", "check", "licenses", "bans", "sources"]))? {
+    if let Finding::Bad(text) = judge(&mut cargo(&[
+        "deny", "check", "licenses", "bans", "sources",
+    ]))? {
         return Ok(Finding::Bad(text));
     }
     let advisories = command::capture(&mut cargo(&["deny", "check", "advisories"]))?;
@@ -68,8 +87,8 @@ fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
-fn judge(mut command: Command) -> Result<Finding> {
-    let captured = command::capture(&mut command)?;
+fn judge(command: &mut Command) -> Result<Finding> {
+    let captured = command::capture(command)?;
     if captured.status.success() {
         return Ok(Finding::Good(String::new()));
     }
