@@ -406,20 +406,16 @@ impl Session {
                 continue;
             };
             let due = now + subflow.arrival(written) + grace;
-            let mut is_head = false;
             if let Some((dsn, length)) = flow.send.pay(id, due) {
                 out.add_chunk(record::data_header(flow_id, dsn, length as usize));
                 flow.send.give(dsn, length, out);
                 flow.last_busy = now;
                 subflow.relieve(length);
-                is_head = flow.send.head() == Some(dsn);
             }
             if flow.send.owes(id) {
                 subflow.turn.push_back(flow_id);
             }
-            if is_head {
-                self.watch_head(flow_id);
-            }
+            self.watch_head(flow_id);
         }
     }
 
