@@ -11,7 +11,6 @@
 //! | [`reason`] | why flows and sessions end |
 //! | `flow`, `send`, `recv` | one flow: chunks, debts, reassembly, its acknowledgements |
 //! | `subflow`, `progress`, `path`, `patience` | what is known of a subflow and of its path |
-//! | `pool` | [`Pool`]: memory that is used again |
 //! | `outgoing` | [`Outgoing`]: what a subflow is given to send |
 //! | `control`, `credit`, `timer` | the control sequence, the memory budget, the deadlines |
 
@@ -39,7 +38,6 @@ mod path;
 mod patience;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
-mod pool;
 mod progress;
 mod proven;
 mod reader;
@@ -56,7 +54,6 @@ pub use credit::MIN_SHARE;
 pub use guywire_sched::{SubflowId, Time};
 pub use outgoing::Outgoing;
 pub use path::{PathAttributes, PathState};
-pub use pool::{Pool, Pooled};
 pub use reason::{FlowReason, SessionReason};
 pub use record::{Destination, FlowKind};
 pub use session::{

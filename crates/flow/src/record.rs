@@ -14,15 +14,12 @@ use bytes::{BufMut, Bytes};
 use guywire_sched::Traffic;
 use thiserror::Error;
 
-use crate::pool::Pool;
 use crate::reason::{FlowReason, SessionReason};
 use crate::varint;
 
-mod begun;
 mod choice;
 mod fields;
 
-pub use begun::Begun;
 pub use choice::{
     CLASSES, Choice, ChoiceResult, Fate, MAX_MAP_BYTES, MAX_MAP_VALUES, MAX_OBJECT, MAX_TEXT,
     OBJECT_PIECE, Piece,
@@ -291,17 +288,17 @@ fn take_frame<'a>(input: &mut &'a [u8]) -> Result<Option<Frame<'a>>, RecordError
     Ok(Some((kind, flags, flow, body)))
 }
 
-/// The bodies of large DATA; 1 MB is kept.
-static BODIES: Pool = Pool::new(MAX_BODY, 64);
-
-/// A copy of `bytes` in memory of at most twice their size.
-fn copied(bytes: &[u8]) -> Bytes {
-    if !BODIES.fits(bytes.len()) {
-        return Bytes::copy_from_slice(bytes);
+/// Whether `bytes` are one DATA record and no more: then its body, which shares their memory.
+pub fn whole_data(bytes: &Bytes) -> Option<Record> {
+    let mut rest = &bytes[..];
+    // What is malformed is found out by `take`.
+    let (kind, flags, flow, size) = take_header(&mut rest).ok()??;
+    if kind != kind::DATA || flags & NUMBERED != 0 || size != rest.len() {
+        return None;
     }
-    let mut body = BODIES.take();
-    body.extend_from_slice(bytes);
-    body.into()
+    let dsn = varint::take(&mut rest).filter(|_| !rest.is_empty())?;
+    let bytes = bytes.slice_ref(rest);
+    Some(Record::Data { flow, dsn, bytes })
 }
 
 fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, RecordError> {
@@ -320,7 +317,7 @@ fn parse(kind: u8, flags: u8, flow: u64, body: &[u8]) -> Result<Option<Record>, 
             dsn: fields.varint("data sequence number")?,
             bytes: match fields.rest {
                 [] => return Err(fields.bad("bytes")),
-                bytes => copied(bytes),
+                bytes => Bytes::copy_from_slice(bytes),
             },
         },
         kind::ACK => Record::Ack {

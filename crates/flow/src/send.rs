@@ -269,7 +269,7 @@ impl SendHalf {
             }
             let from = (at - start) as usize;
             let upto = ((end - start) as usize).min(piece.len());
-            out.add_chunk(piece.slice(from..upto));
+            out.add_body(piece.slice(from..upto));
             at = start + upto as u64;
         }
         debug_assert_eq!(at, end, "an unacknowledged chunk has all its bytes");

@@ -1,17 +1,18 @@
 //! What a subflow has received: whole records, and the beginning of the next.
 
-use guywire_flow::record::{self, Begun, Record, RecordError};
+use bytes::Bytes;
+use guywire_flow::record::{self, Record, RecordError};
+
+use crate::pool::Pooled;
 
 /// So many bytes are gathered before they are handed on.
 const BATCH: usize = 256 * 1024;
 
-/// Records that have arrived, parsed from where TLS decrypted them.
+/// Records that have arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     received: Received,
-    /// A large record that is not whole yet.
-    begun: Option<Begun>,
-    /// Other bytes that are no whole record yet; less than the longest record.
+    /// What is no whole record yet; less than the longest one.
     partial: Vec<u8>,
 }
 
@@ -35,29 +36,33 @@ impl Inbox {
         self.received.bytes >= BATCH || self.received.malformed.is_some()
     }
 
-    /// Takes what arrived next.
-    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
-        self.received.bytes += bytes.len();
-        if let Some(begun) = self.begun.take() {
-            match begun.complete(&mut bytes) {
-                Ok(record) => self.received.records.push(record),
-                Err(begun) => return self.begun = Some(begun),
-            }
+    /// Takes the content of the next TLS record. A large chunk that is all of it stays where it is.
+    pub(crate) fn take(&mut self, content: Pooled) {
+        self.received.bytes += content.len();
+        if !self.partial.is_empty() || !content.is_worth_its_memory() {
+            return self.gather(&content);
         }
-        if self.partial.is_empty() {
-            let rest = self.received.take(bytes);
-            self.keep(rest);
-        } else {
-            let mut gathered = std::mem::take(&mut self.partial);
-            gathered.extend_from_slice(bytes);
-            let rest = self.received.take(&gathered);
-            self.keep(rest);
+        let content = Bytes::from(content);
+        match record::whole_data(&content) {
+            Some(record) => self.received.records.push(record),
+            None => self.gather(&content),
         }
     }
 
-    fn keep(&mut self, mut rest: &[u8]) {
-        self.begun = Begun::take(&mut rest);
-        self.partial.extend_from_slice(rest);
+    /// Takes what may be any part of the stream of records.
+    pub(crate) fn gather(&mut self, bytes: &[u8]) {
+        if self.partial.is_empty() {
+            let rest = self.received.take(bytes);
+            self.partial.extend_from_slice(rest);
+            return;
+        }
+        let mut gathered = std::mem::take(&mut self.partial);
+        gathered.extend_from_slice(bytes);
+        let left = self.received.take(&gathered).len();
+        gathered.drain(..gathered.len() - left);
+        if left > 0 {
+            self.partial = gathered;
+        }
     }
 
     /// Hands out what was gathered.
@@ -84,7 +89,10 @@ impl Received {
 
 #[cfg(test)]
 mod tests {
+    use guywire_flow::record::MAX_BODY;
+
     use super::*;
+    use crate::pool::Pool;
 
     fn wire() -> Vec<u8> {
         let mut wire = Vec::new();
@@ -99,24 +107,51 @@ mod tests {
         wire
     }
 
+    /// What a TLS record had in it.
+    fn content(bytes: &[u8]) -> Pooled {
+        static CONTENTS: Pool = Pool::new(MAX_BODY, 4);
+        let mut content = CONTENTS.take();
+        content.extend_from_slice(bytes);
+        content
+    }
+
     #[test]
     fn any_cut_gives_the_same_records() {
         let wire = wire();
         let mut whole = Inbox::default();
-        whole.take(&wire);
+        whole.gather(&wire);
         let expected = whole.empty().records;
         assert_eq!(expected.len(), 120);
-        for step in [1, 7, 105, 111, 1_000, 16_371, 16_384, 100_000] {
+        for step in [1, 7, 105, 111, 1_000, 16_371, 16_384] {
             let mut inbox = Inbox::default();
             let mut records = Vec::new();
             for piece in wire.chunks(step) {
-                inbox.take(piece);
+                inbox.take(content(piece));
                 let received = inbox.empty();
                 assert_eq!((received.bytes, received.malformed), (piece.len(), None));
                 records.extend(received.records);
             }
             assert!(records == expected, "steps of {step}");
-            assert!(inbox.is_empty() && inbox.partial.is_empty() && inbox.begun.is_none());
+            assert!(inbox.is_empty() && inbox.partial.capacity() == 0);
+        }
+    }
+
+    #[test]
+    fn a_large_chunk_by_itself_is_not_copied() {
+        for length in [100, record::MAX_CHUNK] {
+            let mut wire = record::data_header(4, 0, length).to_vec();
+            wire.resize(wire.len() + length, 7);
+            let content = content(&wire);
+            let there = content.as_ptr_range();
+            let mut inbox = Inbox::default();
+            inbox.take(content);
+            let received = inbox.empty();
+            let [Record::Data { bytes, .. }] = &received.records[..] else {
+                panic!("{received:?}");
+            };
+            assert_eq!(bytes[..], vec![7; length]);
+            let stayed = there.contains(&bytes.as_ptr());
+            assert_eq!(stayed, length > MAX_BODY / 2, "{length} bytes");
         }
     }
 
@@ -125,7 +160,7 @@ mod tests {
         let mut wire = wire();
         wire.extend_from_slice(&[0x3f, record::CRITICAL, 0, 0, 1, 2, 3]);
         let mut inbox = Inbox::default();
-        inbox.take(&wire);
+        inbox.gather(&wire);
         assert!(inbox.is_full());
         let received = inbox.empty();
         assert_eq!(received.records.len(), 120);

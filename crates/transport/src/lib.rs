@@ -16,6 +16,7 @@
 //! | [`router`], [`server`] | the two ends: who dials, who accepts, which session is whose |
 //! | `inbox` | what a subflow has received, record by record |
 //! | `inflow` | how fast the other end may tell what carries little |
+//! | `pool` | memory for what is large and comes again and again |
 //! | `lobby` | strangers in their handshake: bounded, the oldest goes first |
 //! | [`relay()`] | joins a local connection and a flow |
 
@@ -28,6 +29,7 @@ mod inbox;
 mod inflow;
 pub mod key;
 mod lobby;
+mod pool;
 mod relay;
 pub mod router;
 pub mod server;

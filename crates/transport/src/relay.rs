@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use guywire_flow::record::MAX_CHUNK;
-use guywire_flow::{FlowReason, Gone, Pool};
+use guywire_flow::{FlowReason, Gone};
 use guywire_net::tcp;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
@@ -16,6 +16,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use crate::flow::{FlowHandle, Outcome};
 use crate::inflow::CRUMB;
+use crate::pool::Pool;
 use crate::subflow;
 
 /// Room for what may arrive just when nothing seems to be there, in bytes.

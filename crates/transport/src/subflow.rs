@@ -16,19 +16,18 @@ use guywire_flow::record::{self, RecordError};
 use guywire_flow::{FlowReason, Outgoing, SessionReason, SubflowId, SubflowInfo};
 use guywire_net::tcp;
 use thiserror::Error;
-use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
-use tokio_util::io::poll_write_buf;
 
 use crate::inbox::Inbox;
 use crate::inflow::Verdict;
 use crate::session::{SessionHandle, SubflowSignals};
-use crate::tls::{self, TlsStream};
+use crate::tls::{self, Arrived, Protected, TlsStream};
 
-/// So much, and the record that ends there, is taken from the session and written at once. It is less than TLS takes,
-/// which would cut the last record in two.
-pub(crate) const BATCH: usize = tls::SEALED - 2 * record::MAX_BODY;
+/// So much, and the record that ends there, is taken from the session and written at once: with what TLS adds it fits
+/// into one buffer.
+pub(crate) const BATCH: usize = tls::BUFFER - 2 * record::MAX_BODY;
 /// The kernel's figures are not read more often than this, unless two batches were sent since: a call costs 1 to 2 us.
 const INFO_SPACING: Duration = Duration::from_millis(1);
 /// While data is in flight they are not older than this or an eighth of the round trip.
@@ -68,15 +67,21 @@ pub(crate) async fn run(
     stream: TlsStream,
     signals: &SubflowSignals,
 ) -> SubflowEnd {
+    let (stream, unread) = match Protected::take_over(stream) {
+        Ok(taken) => taken,
+        Err(error) => return error.into(),
+    };
+    let mut inbox = Inbox::default();
+    inbox.gather(&unread);
     // Whatever ends it, nothing that was queued is worth waiting for.
-    if let Err(error) = tcp::set_reset_on_close(stream.get_ref().0.tcp(), true) {
+    if let Err(error) = tcp::set_reset_on_close(stream.tcp(), true) {
         return error.into();
     }
-    let info = match snapshot(stream.get_ref().0.tcp(), 0) {
+    let info = match snapshot(stream.tcp(), 0) {
         Ok(info) => info,
         Err(error) => return error.into(),
     };
-    let tcp = stream.get_ref().0.tcp();
+    let tcp = stream.tcp();
     let ends = tcp.local_addr().and_then(|own| Ok([own, tcp.peer_addr()?]));
     tracing::debug!(subflow = id.0, path, ?ends, "subflow joined");
     session.with(|session, now| {
@@ -89,7 +94,7 @@ pub(crate) async fn run(
         session,
         id,
         stream,
-        inbox: Inbox::default(),
+        inbox,
         outgoing: Outgoing::default(),
         flushed: true,
         lowat: 0,
@@ -116,7 +121,7 @@ pub(crate) async fn run(
 struct Task<'a> {
     session: &'a SessionHandle,
     id: SubflowId,
-    stream: TlsStream,
+    stream: Protected,
     inbox: Inbox,
     outgoing: Outgoing,
     /// Whether TLS has handed everything to the kernel.
@@ -196,15 +201,7 @@ impl Task<'_> {
             if signal.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(Wake::Signal));
             }
-            if want_room
-                && self
-                    .stream
-                    .get_ref()
-                    .0
-                    .tcp()
-                    .poll_write_ready(cx)?
-                    .is_ready()
-            {
+            if want_room && self.stream.tcp().poll_write_ready(cx)?.is_ready() {
                 return Poll::Ready(Ok(Wake::Room));
             }
             if ticks.is_some() && tick.as_mut().poll(cx).is_ready() {
@@ -246,7 +243,7 @@ impl Task<'_> {
     fn answer(&mut self) -> io::Result<()> {
         let due = |since: Instant| since.elapsed() >= ANSWER;
         match self.unanswered.take_if(|since| due(*since)) {
-            Some(_) => tcp::acknowledge_now(self.stream.get_ref().0.tcp()),
+            Some(_) => tcp::acknowledge_now(self.stream.tcp()),
             None => Ok(()),
         }
     }
@@ -280,7 +277,7 @@ impl Task<'_> {
     /// kernel is told to raise an edge; if it has room already, the figures are refreshed.
     fn want_room(&mut self, bound: u64) -> Result<bool, SubflowEnd> {
         self.set_lowat(2 * bound)?;
-        let tcp = self.stream.get_ref().0.tcp();
+        let tcp = self.stream.tcp();
         // Asked inside `try_io`, so that tokio forgets its readiness only if the kernel says no, and not
         // if an edge has come since.
         let ready = tcp.try_io(Interest::WRITABLE, || match tcp::arm_writable(tcp)? {
@@ -302,7 +299,7 @@ impl Task<'_> {
         if bytes.abs_diff(self.lowat) > self.lowat / 4 {
             self.lowat = bytes;
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            tcp::set_notsent_lowat(self.stream.get_ref().0.tcp(), bytes)?;
+            tcp::set_notsent_lowat(self.stream.tcp(), bytes)?;
         }
         Ok(())
     }
@@ -315,8 +312,8 @@ impl Task<'_> {
 
     fn refresh(&mut self) -> io::Result<()> {
         self.sent_since = 0;
-        let pending = self.outgoing.remaining() as u64;
-        self.info = snapshot(self.stream.get_ref().0.tcp(), pending)?;
+        let pending = (self.outgoing.remaining() + self.stream.unsent()) as u64;
+        self.info = snapshot(self.stream.tcp(), pending)?;
         self.info_at = Instant::now();
         let (id, info) = (self.id, self.info);
         self.session
@@ -327,21 +324,14 @@ impl Task<'_> {
     /// Takes what has arrived, until a batch is full or nothing is left.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SubflowEnd>> {
         while !self.inbox.is_full() {
-            let mut stream = Pin::new(&mut self.stream);
-            let count = match stream.as_mut().poll_fill_buf(cx) {
-                Poll::Ready(Ok(bytes)) => {
-                    self.inbox.take(bytes);
-                    bytes.len()
-                }
+            match self.stream.poll_receive(cx) {
+                Poll::Ready(Ok(Arrived::Data(content))) => self.inbox.take(content),
                 // The end, too, is told again.
                 Poll::Ready(_) | Poll::Pending if !self.inbox.is_empty() => break,
+                Poll::Ready(Ok(Arrived::Closed)) => break,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => return Poll::Pending,
-            };
-            if count == 0 {
-                break;
             }
-            stream.consume(count);
         }
         Poll::Ready(match self.inbox.is_empty() {
             true => Err(SubflowEnd::Closed),
@@ -375,22 +365,18 @@ impl Task<'_> {
         Ok(received.malformed.map_or(Ok(()), Err)?)
     }
 
-    /// Writes and flushes what is in the outbox.
+    /// Writes what is in the outbox.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SubflowEnd>> {
         if self.flushed {
             return Poll::Pending;
         }
-        while self.outgoing.has_remaining() {
-            let stream = Pin::new(&mut self.stream);
-            ready!(poll_write_buf(stream, cx, &mut self.outgoing))?;
-        }
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        ready!(self.stream.poll_send(cx, &mut self.outgoing))?;
         self.flushed = true;
         self.unanswered = None;
         Poll::Ready(Ok(()))
     }
 
-    /// Writes and flushes whatever is in the outbox.
+    /// Writes whatever is in the outbox.
     async fn send_all(&mut self) -> io::Result<()> {
         while !self.flushed {
             if let Err(SubflowEnd::Broken(error)) = poll_fn(|cx| self.poll_send(cx)).await {
@@ -408,10 +394,9 @@ impl Task<'_> {
             self.send_all().await?;
             self.fill();
             self.send_all().await?;
-            self.stream.shutdown().await?;
-            while self.stream.read(&mut [0; 4_096]).await? > 0 {}
+            self.stream.close().await?;
             // A reset would throw away what the kernel has not sent yet.
-            tcp::set_reset_on_close(self.stream.get_ref().0.tcp(), false)
+            tcp::set_reset_on_close(self.stream.tcp(), false)
         };
         let _ = tokio::time::timeout(BRIEFLY, farewell).await;
     }

@@ -12,6 +12,9 @@
 //!   two. Key exchange is X25519MLKEM768 (hybrid, so that traffic recorded today stays secret
 //!   should X25519 fall), else X25519.
 //!
+//! * **Handshakes are rustls's.** What follows them on a subflow is protected and opened here, with rustls's keys
+//!   ([`protection`]).
+//!
 //! A router's handshake succeeds even when the server then refuses its key: see [`crate::hello`].
 
 use std::io;
@@ -26,6 +29,8 @@ use crate::key::PrivateKey;
 
 mod authorised;
 mod client;
+mod protected;
+pub mod protection;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -34,6 +39,7 @@ mod wire;
 
 pub use authorised::{Authorised, AuthorisedSet};
 pub use client::{ClientTls, ConnectError, connect, connect_to_enrol};
+pub(crate) use protected::{Arrived, BUFFER, Protected};
 pub use server::{
     AcceptError, AcceptLimits, AcceptReason, AcceptStep, Accepted, ServerTls, accept,
 };
@@ -46,10 +52,7 @@ pub const ALPN: &[u8] = b"guywire/1";
 /// The ALPN protocol of enrolment.
 pub const ENROL_ALPN: &[u8] = b"guywire-enrol/1";
 
-/// So many bytes are taken for encryption before the kernel must have taken them.
-pub(crate) const SEALED: usize = 256 * 1024;
-
-/// A TLS connection over TCP, at either end.
+/// A TLS connection over TCP, at either end, as long as rustls is at work on it.
 pub type TlsStream = tokio_rustls::TlsStream<Wire>;
 
 /// The crypto of both ends: what the module's documentation says about ciphers.

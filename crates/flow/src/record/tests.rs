@@ -152,39 +152,35 @@ proptest! {
     }
 
     #[test]
-    fn a_long_record_that_arrives_in_pieces_is_the_same(
+    fn one_chunk_alone_is_found_where_it_lies(
         flow in number(),
         dsn in number(),
         length in 1..MAX_CHUNK,
-        cuts in any::<[prop::sample::Index; 3]>(),
+        off in -2_i32..=2,
     ) {
         let mut wire = data_header(flow, dsn, length).to_vec();
-        wire.extend((0..length).map(|at| at as u8));
-        let expected = take(&mut &wire[..]);
-        let mut cuts = cuts.map(|cut| cut.index(wire.len()));
-        cuts.sort_unstable();
-        let mut first = &wire[..cuts[0]];
-        let Some(begun) = Begun::take(&mut first) else {
-            prop_assert!(length <= MAX_BODY / 2 || cuts[0] < MAX_HEADER);
-            return Ok(());
-        };
-        prop_assert!(first.is_empty());
-        wire.extend_from_slice(b"next");
-        let mut begun: Result<Record, Begun> = Err(begun);
-        for (from, upto) in [(cuts[0], cuts[1]), (cuts[1], cuts[2])] {
-            begun = begun.or_else(|begun| begun.complete(&mut &wire[from..upto]));
+        let expected = wire.len() + length;
+        wire.resize((expected as i32 + off) as usize, 7);
+        let wire = Bytes::from(wire);
+        match whole_data(&wire) {
+            Some(record) => {
+                prop_assert_eq!(off, 0);
+                prop_assert_eq!(take(&mut &wire[..]), Ok(Some(record.clone())));
+                let Record::Data { bytes, .. } = record else { panic!("{record:?}") };
+                prop_assert_eq!(bytes.as_ptr_range().end, wire.as_ptr_range().end);
+            }
+            None => prop_assert!(off != 0),
         }
-        let mut last = &wire[cuts[2]..];
-        let whole = begun.or_else(|begun| begun.complete(&mut last)).ok();
-        prop_assert_eq!(Ok(whole), expected);
-        prop_assert_eq!(last, b"next");
     }
 
     #[test]
     fn arbitrary_bytes_never_panic_and_always_shrink(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let mut input = &bytes[..];
         while let Ok(Some(_)) = take(&mut input) {}
-        Begun::take(&mut input);
+        let whole = whole_data(&Bytes::from(bytes.clone()));
+        if whole.is_some() {
+            prop_assert_eq!(take(&mut &bytes[..]), Ok(whole));
+        }
     }
 }
 

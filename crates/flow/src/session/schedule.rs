@@ -407,7 +407,8 @@ impl Session {
             };
             let due = now + subflow.arrival(written) + grace;
             if let Some((dsn, length)) = flow.send.pay(id, due) {
-                out.add_chunk(record::data_header(flow_id, dsn, length as usize));
+                let bytes = length as usize;
+                out.add_header(record::data_header(flow_id, dsn, bytes), bytes);
                 flow.send.give(dsn, length, out);
                 flow.last_busy = now;
                 subflow.relieve(length);

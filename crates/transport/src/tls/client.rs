@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::verify::PinnedServer;
-use super::{ALPN, ENROL_ALPN, SEALED, TlsStream, Wire, identity, provider, refused_key_in};
+use super::{ALPN, ENROL_ALPN, TlsStream, Wire, identity, provider, refused_key_in};
 use crate::key::{PrivateKey, PublicKey};
 use crate::tag::{NoRandomness, TagKey};
 
@@ -74,6 +74,8 @@ fn config(
     config.alpn_protocols = vec![protocol.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
+    // For `Protected`.
+    config.enable_secret_extraction = true;
     Ok(config)
 }
 
@@ -192,10 +194,7 @@ async fn handshake(
     })?;
     let connecting = TlsConnector::from(config).connect(name, Wire::new(stream));
     match tokio::time::timeout(bound, connecting).await {
-        Ok(Ok(mut stream)) => {
-            stream.get_mut().1.set_buffer_limit(Some(SEALED));
-            Ok(stream.into())
-        }
+        Ok(Ok(stream)) => Ok(stream.into()),
         Ok(Err(source)) => Err(explain(remote, expected, source)),
         Err(_) => Err(ConnectError::TimedOut { remote, bound }),
     }

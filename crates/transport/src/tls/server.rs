@@ -19,9 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 
 use super::verify::{RouterVerifier, Routers};
-use super::{
-    ALPN, Authorised, ENROL_ALPN, SEALED, TlsStream, Wire, identity, provider, refused_key_in,
-};
+use super::{ALPN, Authorised, ENROL_ALPN, TlsStream, Wire, identity, provider, refused_key_in};
 use crate::enrol::limit::{EnrolLimiter, LimiterSettings};
 use crate::key::{PrivateKey, PublicKey};
 use crate::tag::{TagError, verify_any};
@@ -87,6 +85,8 @@ fn config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
+    // For `Protected`.
+    config.enable_secret_extraction = true;
     Ok(config)
 }
 
@@ -339,11 +339,10 @@ pub async fn accept(
     // In a box: its memory is not taken while the ClientHello is awaited.
     let handshake =
         Box::pin(StartHandshake::from_parts(hello, Wire::new(stream)).into_stream(config.clone()));
-    let mut stream = tokio::time::timeout(limits.handshake_time, handshake)
+    let stream = tokio::time::timeout(limits.handshake_time, handshake)
         .await
         .map_err(|_| timed_out(AcceptStep::Handshake, limits.handshake_time))?
         .map_err(|source| explain(peer, source))?;
-    stream.get_mut().1.set_buffer_limit(Some(SEALED));
     let stream = TlsStream::from(stream);
     let key = peer_key(&stream).ok_or(AcceptError::UnknownKey { peer, key: None })?;
     Ok(match wish {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// Pieces of memory of one size.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     size: usize,
     kept: usize,
     free: Mutex<Vec<Vec<u8>>>,
@@ -15,7 +15,7 @@ pub struct Pool {
 
 impl Pool {
     /// Pieces of `size` bytes, of which `kept` are kept for later; more are given back to the allocator.
-    pub const fn new(size: usize, kept: usize) -> Pool {
+    pub(crate) const fn new(size: usize, kept: usize) -> Pool {
         Pool {
             size,
             kept,
@@ -24,17 +24,24 @@ impl Pool {
     }
 
     /// The size of its pieces in bytes.
-    pub const fn size(&self) -> usize {
+    pub(crate) const fn size(&self) -> usize {
         self.size
     }
 
     /// Whether a piece is worth its memory for so many bytes: they fill more than half of it.
-    pub fn fits(&self, length: usize) -> bool {
+    pub(crate) fn fits(&self, length: usize) -> bool {
         (self.size / 2 + 1..=self.size).contains(&length)
     }
 
     /// An empty piece with room for [`Pool::size`] bytes.
-    pub fn take(&'static self) -> Pooled {
+    pub(crate) fn take(&'static self) -> Pooled {
+        let mut piece = self.take_used();
+        piece.clear();
+        piece
+    }
+
+    /// A piece with whatever was left in it, to be written over: to clear it would take as long as to copy it.
+    pub(crate) fn take_used(&'static self) -> Pooled {
         let free = self.free().pop();
         Pooled {
             memory: free.unwrap_or_else(|| Vec::with_capacity(self.size)),
@@ -49,9 +56,16 @@ impl Pool {
 
 /// A piece of a [`Pool`], which goes back there when it is dropped. More than its size is not put into it.
 #[derive(Debug)]
-pub struct Pooled {
+pub(crate) struct Pooled {
     memory: Vec<u8>,
     pool: &'static Pool,
+}
+
+impl Pooled {
+    /// Whether it had better be kept than its bytes be copied: see [`Pool::fits`].
+    pub(crate) fn is_worth_its_memory(&self) -> bool {
+        self.pool.fits(self.memory.len())
+    }
 }
 
 impl std::ops::Deref for Pooled {
@@ -82,8 +96,7 @@ impl From<Pooled> for Bytes {
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        let mut memory = std::mem::take(&mut self.memory);
-        memory.clear();
+        let memory = std::mem::take(&mut self.memory);
         let mut free = self.pool.free();
         if free.len() < self.pool.kept {
             free.push(memory);
@@ -110,5 +123,6 @@ mod tests {
         let many: Vec<Pooled> = (0..10).map(|_| POOL.take()).collect();
         drop(many);
         assert_eq!(POOL.free().len(), 3);
+        assert!(POOL.take().is_empty());
     }
 }
