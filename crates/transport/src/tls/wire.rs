@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::protection::HEADER;
 
-/// A TCP connection of which rustls is given what belongs to the record that it is at, so that another can go on after
-/// it ([`Protected`](super::Protected)). For handshakes: each record takes two system calls.
+/// A TCP connection of which rustls is given what belongs to the record that it is at, so that a subflow can go on by
+/// itself after it (`Protected`). For handshakes: each record takes two system calls.
 #[derive(Debug)]
 pub struct Wire {
     tcp: TcpStream,
