@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read as _};
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -32,8 +31,8 @@ pub(crate) enum Arrived {
     Closed,
 }
 
-/// A TLS connection whose records are opened here. While nothing moves it holds no memory but that of
-/// one record at most.
+/// A TLS connection whose records are sealed and opened here. While nothing moves it holds no memory but that of one
+/// record at most.
 #[derive(Debug)]
 pub(crate) struct Protected {
     tcp: TcpStream,
@@ -62,13 +61,6 @@ impl Pending {
             bytes: BUFFERS.take(),
             done: 0,
         }
-    }
-
-    /// Where the next record is, if it is there.
-    fn record(&self) -> Result<Option<Range<usize>>, Fault> {
-        let left = &self.bytes[self.done..];
-        let length = protection::length(left)?.filter(|&length| length <= left.len());
-        Ok(length.map(|length| self.done..self.done + length))
     }
 }
 
@@ -137,17 +129,11 @@ impl Protected {
     /// # Errors
     /// What is wrong with what arrived, or the connection.
     pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
-        if self.ended.is_none() {
-            let record = loop {
-                match self.ahead.as_ref().map_or(Ok(None), Pending::record) {
-                    Ok(None) => ready!(self.poll_read(cx))?,
-                    Ok(Some(record)) => break Ok(record),
-                    Err(fault) => break Err(fault),
-                }
-            };
-            match record.and_then(|record| self.open(record)) {
-                Ok(Arrived::Data(content)) => return Poll::Ready(Ok(Arrived::Data(content))),
-                Ok(Arrived::Closed) => self.ended = Some(Ok(())),
+        while self.ended.is_none() {
+            match self.open() {
+                Ok(Some(Arrived::Data(content))) => return Poll::Ready(Ok(Arrived::Data(content))),
+                Ok(Some(Arrived::Closed)) => self.ended = Some(Ok(())),
+                Ok(None) => ready!(self.poll_read(cx))?,
                 Err(fault) => self.ended = Some(Err(fault)),
             }
         }
@@ -155,16 +141,21 @@ impl Protected {
         Poll::Ready(ended.map(|()| Arrived::Closed).map_err(io::Error::from))
     }
 
-    fn open(&mut self, record: Range<usize>) -> Result<Arrived, Fault> {
-        let ahead = self.ahead.as_mut().ok_or(Fault::Empty)?;
-        ahead.done = record.end;
+    /// Opens the next record, if all of it was read.
+    fn open(&mut self) -> Result<Option<Arrived>, Fault> {
+        let Some(Pending { bytes, done }) = &mut self.ahead else {
+            return Ok(None);
+        };
+        let left = &bytes[*done..];
+        let Some(record) = protection::length(left)?.and_then(|length| left.get(..length)) else {
+            return Ok(None);
+        };
+        *done += record.len();
         let mut content = CONTENTS.take_used();
-        Ok(
-            match self.opener.open(&ahead.bytes[record], &mut content)? {
-                Opened::Data => Arrived::Data(content),
-                Opened::Closed => Arrived::Closed,
-            },
-        )
+        Ok(Some(match self.opener.open(record, &mut content)? {
+            Opened::Data => Arrived::Data(content),
+            Opened::Closed => Arrived::Closed,
+        }))
     }
 
     /// Reads what is there. Less than a record is before it.
