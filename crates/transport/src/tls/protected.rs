@@ -39,25 +39,25 @@ pub(crate) struct Protected {
     opener: Opener,
     sealer: Sealer,
     /// What was read and not opened yet.
-    ahead: Option<Pending>,
+    ahead: Option<Buffer>,
     /// The same, less than a record, while nothing more arrives.
     begun: Vec<u8>,
     /// How receiving ended.
     ended: Option<Result<(), Fault>>,
     /// What was sealed and not written yet.
-    sealed: Option<Pending>,
+    sealed: Option<Buffer>,
 }
 
 /// Bytes, and how many of them are done with.
 #[derive(Debug)]
-struct Pending {
+struct Buffer {
     bytes: Pooled,
     done: usize,
 }
 
-impl Pending {
-    fn new() -> Pending {
-        Pending {
+impl Buffer {
+    fn new() -> Buffer {
+        Buffer {
             bytes: BUFFERS.take(),
             done: 0,
         }
@@ -143,7 +143,7 @@ impl Protected {
 
     /// Opens the next record, if all of it was read.
     fn open(&mut self) -> Result<Option<Arrived>, Fault> {
-        let Some(Pending { bytes, done }) = &mut self.ahead else {
+        let Some(Buffer { bytes, done }) = &mut self.ahead else {
             return Ok(None);
         };
         let left = &bytes[*done..];
@@ -160,13 +160,13 @@ impl Protected {
 
     /// Reads what is there. Less than a record is before it.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Pending { mut bytes, done } = self.ahead.take().unwrap_or_else(Pending::new);
+        let Buffer { mut bytes, done } = self.ahead.take().unwrap_or_else(Buffer::new);
         bytes.drain(..done);
         bytes.extend_from_slice(&std::mem::take(&mut self.begun));
         match poll_read_buf(Pin::new(&mut self.tcp), cx, &mut *bytes) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             Poll::Ready(Ok(_)) => {
-                self.ahead = Some(Pending { bytes, done: 0 });
+                self.ahead = Some(Buffer { bytes, done: 0 });
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -187,7 +187,7 @@ impl Protected {
         data: &mut impl Buf,
     ) -> Poll<io::Result<()>> {
         while data.has_remaining() || self.sealed.is_some() {
-            let bytes = &mut self.sealed.get_or_insert_with(Pending::new).bytes;
+            let bytes = &mut self.sealed.get_or_insert_with(Buffer::new).bytes;
             while data.has_remaining() && bytes.len() + MAX_SEALED <= BUFFER {
                 self.sealer.seal(data, bytes)?;
             }
@@ -198,7 +198,7 @@ impl Protected {
 
     /// Writes what is sealed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(Pending { bytes, done }) = &mut self.sealed {
+        while let Some(Buffer { bytes, done }) = &mut self.sealed {
             match &bytes[*done..] {
                 [] => self.sealed = None,
                 left => match ready!(Pin::new(&mut self.tcp).poll_write(cx, left))? {
@@ -216,7 +216,7 @@ impl Protected {
     /// If the connection broke.
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_write(cx)).await?;
-        let bytes = &mut self.sealed.get_or_insert_with(Pending::new).bytes;
+        let bytes = &mut self.sealed.get_or_insert_with(Buffer::new).bytes;
         self.sealer.close(bytes)?;
         poll_fn(|cx| self.poll_write(cx)).await?;
         self.tcp.shutdown().await?;

@@ -160,11 +160,10 @@ impl Opener {
             parts.and_then(|(header, rest)| Some((header, rest.split_last_chunk::<TAG>()?)));
         let (header, (protected, tag)) = parts.ok_or(Fault::Length(record.len()))?;
         content.resize(protected.len(), 0);
-        let Key { aead, number, .. } = &self.0;
-        let (next, nonce) = (number.wrapping_add(1), self.0.nonce());
+        let (aead, nonce) = (&self.0.aead, self.0.nonce());
         aead.open_separate_gather(nonce, Aad::from(header), protected, tag, content)
             .map_err(|_| Fault::Forged)?;
-        self.0.number = next;
+        self.0.number += 1;
         let kind_at = content.iter().rposition(|&byte| byte != 0);
         let kind_at = kind_at.ok_or(Fault::Empty)?;
         let kind = content[kind_at];
