@@ -38,19 +38,22 @@ impl Inbox {
 
     /// Takes the content of the next TLS record. A large chunk that is all of it stays where it is.
     pub(crate) fn take(&mut self, content: Pooled) {
-        self.received.bytes += content.len();
         if !self.partial.is_empty() || !content.is_worth_its_memory() {
             return self.gather(&content);
         }
         let content = Bytes::from(content);
         match record::whole_data(&content) {
-            Some(record) => self.received.records.push(record),
+            Some(record) => {
+                self.received.bytes += content.len();
+                self.received.records.push(record);
+            }
             None => self.gather(&content),
         }
     }
 
     /// Takes what may be any part of the stream of records.
     pub(crate) fn gather(&mut self, bytes: &[u8]) {
+        self.received.bytes += bytes.len();
         if self.partial.is_empty() {
             let rest = self.received.take(bytes);
             self.partial.extend_from_slice(rest);
@@ -122,11 +125,15 @@ mod tests {
         whole.gather(&wire);
         let expected = whole.empty().records;
         assert_eq!(expected.len(), 120);
-        for step in [1, 7, 105, 111, 1_000, 16_371, 16_384] {
+        for step in [1, 7, 105, 111, 1_000, 16_371, 16_384, 100_000] {
             let mut inbox = Inbox::default();
             let mut records = Vec::new();
             for piece in wire.chunks(step) {
-                inbox.take(content(piece));
+                match piece.len() > MAX_BODY {
+                    true => inbox.gather(piece),
+                    false => inbox.take(content(piece)),
+                }
+                assert!(!inbox.is_empty(), "what was gathered waits to be handed on");
                 let received = inbox.empty();
                 assert_eq!((received.bytes, received.malformed), (piece.len(), None));
                 records.extend(received.records);
