@@ -3,13 +3,9 @@
 //! `main` starts no thread and no runtime: some commands enter namespaces or drop privileges first, which only a
 //! process with a single thread can do for all of itself.
 //!
-//! - [`cli`]: the commands; - [`worker`]: the process that moves data.
+//! - [`cli`]: the commands; - [`worker`]: the process that moves data; - [`allocator`]: where their memory comes from.
 
-/// The C library's allocator gives memory back and takes it again with every batch, a page fault for each 4 kB:
-/// a tenth of all CPU time (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
+mod allocator;
 mod cli;
 mod worker;
 
