@@ -151,6 +151,11 @@ impl SendHalf {
         self.repeated
     }
 
+    /// Bytes scheduled and not acknowledged.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.scheduled - self.acked
+    }
+
     pub(crate) fn window_free(&self) -> u64 {
         self.limit.saturating_sub(self.scheduled)
     }

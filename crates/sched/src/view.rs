@@ -30,6 +30,8 @@ pub struct FlowView<'a> {
     pub traffic: Traffic,
     /// Bytes the receiver would still accept beyond what was scheduled: the free window.
     pub window_free: u64,
+    /// Bytes scheduled that the receiver has not acknowledged. With [`FlowView::window_free`] they are its whole window.
+    pub outstanding: u64,
     /// Bytes that wait to be scheduled for the first time.
     pub backlog: u64,
     /// Bytes of the flow scheduled so far.
@@ -133,6 +135,26 @@ impl SubflowView {
         in_flight.max(in_a_trip).max(u64::from(self.mss)).max(1)
     }
 
+    /// Whether its window is likely to double each round trip still (RFC 5681, section 3.1): then all that was ever
+    /// delivered is less than two windows.
+    fn is_starting(&self) -> bool {
+        self.delivered.saturating_mul(self.mss.into()) < self.window().saturating_mul(2)
+    }
+
+    /// About how many bytes leave within `time`: those of its rate, or if it is starting, of a window that doubles for
+    /// four round trips more.
+    pub fn sends_within(&self, time: Duration) -> f64 {
+        const DOUBLINGS: f64 = 4.0;
+        let steady = self.rate as f64 * time.as_secs_f64();
+        if !self.is_starting() {
+            return steady;
+        }
+        let trips = time.as_secs_f64() / self.srtt.as_secs_f64().max(1e-4);
+        let doubled = trips.min(DOUBLINGS);
+        let windows = doubled.exp2() - 1.0 + (trips - doubled) * doubled.exp2();
+        steady.max(self.window() as f64 * windows)
+    }
+
     /// When a chunk of `bytes`, given to this subflow now, is expected to have arrived: once what is queued
     /// before it and itself have left at the subflow's rate, it takes the way there. That is half of the smallest
     /// round trip and all that the round trip has grown by: the queue stands in the direction that sends.
@@ -185,6 +207,7 @@ pub(crate) mod tests_support {
             rate: mbit * 125_000,
             room: mbit * 1_250,
             mss: 1_400,
+            delivered: 1 << 20,
             ..SubflowView::EMPTY
         }
     }
@@ -195,6 +218,7 @@ pub(crate) mod tests_support {
             now: Time::ZERO,
             traffic: Traffic::default(),
             window_free: 16 << 20,
+            outstanding: 0,
             backlog: 1 << 20,
             sent: 64 << 20,
             chunk: 16_000,

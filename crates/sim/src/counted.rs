@@ -107,6 +107,7 @@ mod tests {
                 now: Time::ZERO,
                 traffic: guywire_sched::Traffic::default(),
                 window_free: 1 << 20,
+                outstanding: 0,
                 backlog: 1 << 20,
                 sent,
                 chunk: 1_000,

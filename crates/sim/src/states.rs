@@ -49,6 +49,7 @@ pub fn behaviour(factory: &Factory, count: u64, seed: u64) -> Behaviour {
             now: Time::ZERO + STEP * (state as u32 + 1),
             traffic: draw_traffic(&mut rng),
             window_free: *pick(&mut rng, &[0, 1, 1_400, 1 << 20, u64::MAX]),
+            outstanding: *pick(&mut rng, &[0, 1_400, 1 << 20, u64::MAX]),
             backlog: *pick(&mut rng, &[1, 1 << 20, u64::MAX]),
             sent: if hostile { u64::MAX } else { state * 1_000 },
             chunk: 16_000,

@@ -51,6 +51,7 @@ pub fn compare_object(bpf: &Bpf, twin: &str, count: u64, seed: u64) -> Result<()
                 now: Time::ZERO + STEP * (state as u32 + 1),
                 traffic: guywire_sched::Traffic::default(),
                 window_free: *pick(&mut rng, &[0, 1, 1_400, 65_427, 65_428, 1 << 20, 1 << 40]),
+                outstanding: 0,
                 backlog: 1 << 20,
                 sent,
                 chunk: 16_000,

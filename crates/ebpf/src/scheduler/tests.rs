@@ -25,6 +25,7 @@ fn flow(subflows: &[SubflowView]) -> FlowView<'_> {
         now: Time::ZERO,
         traffic: guywire_sched::Traffic::default(),
         window_free: 1 << 20,
+        outstanding: 0,
         backlog: 1 << 20,
         sent: 0,
         chunk: 16_000,

@@ -504,6 +504,7 @@ fn view_of<'a>(flow: &Flow, now: Time, chunk: u64, subflows: &'a [SubflowView]) 
         now,
         traffic: flow.traffic,
         window_free: flow.send.window_free(),
+        outstanding: flow.send.outstanding(),
         backlog: flow.send.backlog(),
         sent: flow.send.scheduled(),
         chunk: chunk.min(flow.send.backlog().max(1)),
