@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::{FlowView, Marks, Scheduler, SubflowView};
+use crate::{FlowView, MAX_SUBFLOWS, Marks, Scheduler, SubflowView};
 
 /// A flow that sent less than this counts as short: its end may be near, and what waits is all of it. Of a long one
 /// no more waits than its window lets in. With 1 MiB the tail of 2 MB went to slow links: over 100/20 + 50/60 +
@@ -23,10 +23,10 @@ pub struct Default;
 
 impl Scheduler for Default {
     fn get_send(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        let fastest = delivers_first(flow, |_| true);
-        let free = delivers_first(flow, |subflow| subflow.room > 0);
-        if let (Some((_, fastest)), Some((position, at))) = (fastest, free)
-            && helps(flow, at, fastest)
+        let arrivals = Arrivals::of(flow);
+        let free = arrivals.first(flow, |subflow| subflow.room > 0);
+        if let Some((position, at)) = free
+            && arrivals.helps(flow, at)
         {
             marks.mark(position);
         }
@@ -35,41 +35,67 @@ impl Scheduler for Default {
     /// What is sent again blocks the receiver: it waits for room on the subflow that delivers it first.
     /// The others go on with new data meanwhile.
     fn get_retrans(&mut self, flow: &FlowView<'_>, marks: &mut Marks) {
-        if let Some((position, _)) = delivers_first(flow, |_| true) {
+        if let Some((position, _)) = Arrivals::of(flow).first(flow, |_| true) {
             marks.mark(position);
         }
     }
 }
 
-/// The position of the subflow among the `fit` ones that delivers first, and when it does.
-fn delivers_first(
-    flow: &FlowView<'_>,
-    fit: impl Fn(&SubflowView) -> bool,
-) -> Option<(usize, Duration)> {
-    flow.usable()
-        .filter(|(_, subflow)| fit(subflow))
-        .map(|(position, subflow)| (position, subflow.expected_delivery(flow.chunk)))
-        .min_by_key(|&(_, at)| at)
-}
+/// When the chunk is expected to have arrived, by the subflow at each position; none for those that are not to be used.
+struct Arrivals([Option<Duration>; MAX_SUBFLOWS]);
 
-/// Whether a subflow that delivers at `at`, while the best delivers at `fastest`, makes the flow
-/// faster rather than slower.
-fn helps(flow: &FlowView<'_>, at: Duration, fastest: Duration) -> bool {
-    if at == fastest {
-        return true;
+impl Arrivals {
+    fn of(flow: &FlowView<'_>) -> Arrivals {
+        let mut arrivals = [None; MAX_SUBFLOWS];
+        for (position, subflow) in flow.usable() {
+            if let Some(arrival) = arrivals.get_mut(position) {
+                *arrival = Some(subflow.expected_delivery(flow.chunk));
+            }
+        }
+        Arrivals(arrivals)
     }
-    let faster = |time: Duration| -> f64 {
-        flow.usable()
-            .map(|(_, subflow)| subflow)
-            .filter(|subflow| subflow.expected_delivery(flow.chunk) < at)
-            .map(|subflow| subflow.sends_within(time))
-            .sum()
-    };
-    let window = flow.window_free.saturating_add(flow.outstanding) as f64;
-    if faster(at + back(flow)) * SPARE_WINDOW > window {
-        return false;
+
+    fn all<'a>(
+        &self,
+        flow: &FlowView<'a>,
+    ) -> impl Iterator<Item = (usize, &'a SubflowView, Duration)> {
+        let all = flow.subflows.iter().zip(&self.0).enumerate();
+        all.filter_map(|(position, (subflow, at))| Some((position, subflow, (*at)?)))
     }
-    flow.sent >= SHORT_FLOW || flow.backlog as f64 > faster(at - fastest) * SPARE_BACKLOG
+
+    /// The position of the subflow among the `fit` ones that delivers first, and when it does.
+    fn first(
+        &self,
+        flow: &FlowView<'_>,
+        fit: impl Fn(&SubflowView) -> bool,
+    ) -> Option<(usize, Duration)> {
+        self.all(flow)
+            .filter(|(_, subflow, _)| fit(subflow))
+            .map(|(position, _, at)| (position, at))
+            .min_by_key(|&(_, at)| at)
+    }
+
+    /// Whether a subflow that delivers at `at` makes the flow faster rather than slower.
+    fn helps(&self, flow: &FlowView<'_>, at: Duration) -> bool {
+        let faster = || {
+            self.all(flow)
+                .filter(move |&(_, _, arrival)| arrival < at)
+                .map(|(_, subflow, arrival)| (subflow, arrival))
+        };
+        let Some(fastest) = faster().map(|(_, arrival)| arrival).min() else {
+            return true;
+        };
+        let sent_within = |time| -> f64 {
+            faster()
+                .map(|(subflow, _)| subflow.sends_within(time))
+                .sum()
+        };
+        let window = flow.window_free.saturating_add(flow.outstanding) as f64;
+        if sent_within(at + back(flow)) * SPARE_WINDOW > window {
+            return false;
+        }
+        flow.sent >= SHORT_FLOW || flow.backlog as f64 > sent_within(at - fastest) * SPARE_BACKLOG
+    }
 }
 
 /// How long an acknowledgement takes: it comes by the quickest way.

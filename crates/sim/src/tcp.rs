@@ -342,16 +342,16 @@ impl Sender {
         }
     }
 
-    /// Marks what was overtaken; returns whether a new loss episode begins.
-    fn detect_loss(&mut self) -> bool {
-        let mut any = false;
+    /// Marks what was overtaken; returns how many segments that were, and whether a new loss episode begins.
+    fn detect_loss(&mut self) -> (u64, bool) {
+        let mut losses = 0;
         for segment in &mut self.segments {
             let overtaken = segment.order + REORDERING <= self.newest_delivered;
             if segment.flying && overtaken {
                 segment.flying = false;
                 self.flying -= 1;
                 self.lost += 1;
-                any = true;
+                losses += 1;
             }
             if !segment.resent && !segment.sacked && !overtaken {
                 break;
@@ -363,11 +363,11 @@ impl Sender {
         {
             self.recovery_until = None;
         }
-        let begins = any && self.recovery_until.is_none();
+        let begins = losses > 0 && self.recovery_until.is_none();
         if begins {
             self.recovery_until = Some(self.next);
         }
-        begins
+        (losses, begins)
     }
 
     fn take_round_trip(&mut self, sample: Duration) {
@@ -377,7 +377,13 @@ impl Sender {
         self.min_rtt = self.min_rtt.min(sample);
     }
 
-    fn take_sample(&mut self, now: Time, newest: &Delivered, acked: u64, lost: bool) {
+    fn take_sample(
+        &mut self,
+        now: Time,
+        newest: &Delivered,
+        acked: u64,
+        (losses, loss_begins): (u64, bool),
+    ) {
         let interval = now.since(newest.delivered_at).max(newest.sending);
         let count = self.delivered - newest.delivered;
         // A sample over less than the smallest round trip is a burst of acknowledgements.
@@ -400,7 +406,8 @@ impl Sender {
             prior_delivered: newest.delivered,
             round_trip: (!newest.resent).then(|| now.since(newest.sent_at)),
             srtt: self.srtt,
-            loss_begins: lost,
+            losses,
+            loss_begins,
             recovering: self.recovery_until.is_some(),
         });
     }

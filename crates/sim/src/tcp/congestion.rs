@@ -49,6 +49,8 @@ pub struct Sample {
     pub round_trip: Option<Duration>,
     /// The smoothed round trip.
     pub srtt: Duration,
+    /// Segments held lost now.
+    pub losses: u64,
     /// A loss was seen, the first of its episode.
     pub loss_begins: bool,
     /// An episode of loss goes on.
@@ -115,7 +117,7 @@ impl Congestion {
     pub fn handle_timeout(&mut self) {
         match self {
             Congestion::Cubic(cubic) => cubic.handle_timeout(),
-            Congestion::Bbr(model) => model.window = 1,
+            Congestion::Bbr(model) => model.handle_timeout(),
         }
     }
 }
@@ -131,8 +133,12 @@ enum Phase {
 #[derive(Debug)]
 pub struct RateModel {
     window: u64,
-    /// What it was before the queue was emptied.
+    /// What it was before an episode of loss began, or the queue was emptied.
     window_before: u64,
+    /// An episode of loss goes on.
+    recovering: bool,
+    /// In its first round trip no more leaves than arrives.
+    conserving: bool,
     phase: Phase,
     /// Highest rate of each of the last round trips, in bytes a second.
     rates: [u64; ROUNDS],
@@ -156,6 +162,8 @@ impl RateModel {
         RateModel {
             window: INITIAL,
             window_before: INITIAL,
+            recovering: false,
+            conserving: false,
             phase: Phase::Startup,
             rates: [0; ROUNDS],
             round: 0,
@@ -209,6 +217,7 @@ impl RateModel {
         if sample.prior_delivered >= self.round_ends {
             self.round_ends = sample.delivered;
             self.fresh = true;
+            self.conserving = false;
             self.judge_startup(sample.limited);
             self.lumps.round_begins();
         }
@@ -267,11 +276,11 @@ impl RateModel {
         let old = sample.now.since(self.min_rtt_at) > ROUND_TRIP_AGE;
         match self.probing_until {
             None if old => {
-                self.window_before = self.window;
+                self.save_window();
                 self.probing_until = Some(sample.now + PROBE_TIME.max(self.min_rtt));
             }
             Some(until) if sample.now >= until => {
-                self.window = self.window_before;
+                self.window = self.window.max(self.window_before);
                 self.probing_until = None;
                 self.min_rtt_at = sample.now;
             }
@@ -279,9 +288,47 @@ impl RateModel {
         }
     }
 
+    /// `bbr_save_cwnd`.
+    fn save_window(&mut self) {
+        let least = match self.recovering || self.probing_until.is_some() {
+            true => self.window_before,
+            false => 0,
+        };
+        self.window_before = self.window.max(least);
+    }
+
+    fn handle_timeout(&mut self) {
+        self.save_window();
+        self.recovering = true;
+        self.conserving = false;
+        self.window = 1;
+    }
+
+    /// What was lost leaves the window, which gets it back when the episode is over
+    /// (`bbr_set_cwnd_to_recover_or_restore`).
+    fn recover(&mut self, sample: &Sample) {
+        if sample.loss_begins {
+            self.save_window();
+            self.conserving = true;
+            self.round_ends = sample.delivered;
+            self.window = sample.flying + sample.acked;
+        } else {
+            self.window = self.window.saturating_sub(sample.losses).max(1);
+        }
+        if std::mem::replace(&mut self.recovering, sample.recovering) && !sample.recovering {
+            self.window = self.window.max(self.window_before);
+            self.conserving = false;
+        }
+    }
+
     fn set_window(&mut self, sample: &Sample) {
+        self.recover(sample);
         if self.probing_until.is_some() {
             self.window = FLOOR;
+            return;
+        }
+        if self.conserving {
+            self.window = self.window.max(sample.flying + sample.acked);
             return;
         }
         let gain = if self.phase == Phase::Startup {
@@ -302,6 +349,76 @@ impl RateModel {
             }
             Phase::Startup => self.window,
             _ => (self.window + sample.acked).min(target),
+        }
+        .max(FLOOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An acknowledgement of ten segments a millisecond on a path of 100 ms with 1,000 in flight.
+    fn sample(ms: u64) -> Sample {
+        Sample {
+            now: Time::ZERO + Duration::from_millis(ms),
+            rate: Some(10_000 * MSS),
+            limited: true,
+            acked: 10,
+            flying: 1_000,
+            delivered: 10 * ms,
+            prior_delivered: (10 * ms).saturating_sub(1_000),
+            round_trip: Some(Duration::from_millis(100)),
+            srtt: Duration::from_millis(100),
+            losses: 0,
+            loss_begins: false,
+            recovering: false,
+        }
+    }
+
+    /// The window of a sender that is in its startup for long, as those that have little to send are.
+    fn starting() -> RateModel {
+        let mut model = RateModel::new(Time::ZERO, Duration::from_millis(100));
+        (1..400).for_each(|ms| model.handle_ack(&sample(ms)));
+        assert_eq!(model.phase, Phase::Startup);
+        assert!(model.window > 2_800, "{}", model.window);
+        model
+    }
+
+    #[test]
+    fn losses_narrow_the_window_until_they_are_over() {
+        let mut model = starting();
+        let before = model.window;
+        let lossy = |ms, losses| Sample {
+            losses,
+            recovering: true,
+            ..sample(ms)
         };
+        model.handle_ack(&Sample {
+            loss_begins: true,
+            ..lossy(400, 5)
+        });
+        assert_eq!(model.window, 1_010, "as much leaves as arrives");
+        (401..500).for_each(|ms| model.handle_ack(&lossy(ms, 5)));
+        assert_eq!(model.window, 1_010, "for a round trip");
+        (500..900).for_each(|ms| model.handle_ack(&lossy(ms, 10)));
+        assert!(model.window < 1_100, "{}", model.window);
+        model.handle_ack(&sample(900));
+        assert!(model.window >= before, "{} of {before}", model.window);
+    }
+
+    #[test]
+    fn a_timeout_gives_the_window_back_when_it_is_over() {
+        let mut model = starting();
+        let before = model.window;
+        model.handle_timeout();
+        assert_eq!(model.window, 1);
+        model.handle_ack(&Sample {
+            recovering: true,
+            ..sample(400)
+        });
+        assert!(model.window < 20, "{}", model.window);
+        model.handle_ack(&sample(401));
+        assert!(model.window >= before, "{} of {before}", model.window);
     }
 }

@@ -182,6 +182,7 @@ mod tests {
             prior_delivered: 0,
             round_trip: None,
             srtt: Duration::from_millis(100),
+            losses: 0,
             loss_begins: false,
             recovering: false,
         }
@@ -192,6 +193,7 @@ mod tests {
         let mut cubic = Cubic::new();
         cubic.window = 1_000.0;
         cubic.handle_ack(&Sample {
+            losses: 1,
             loss_begins: true,
             ..sample(Duration::ZERO, 1)
         });
@@ -217,6 +219,7 @@ mod tests {
         let mut cubic = Cubic::new();
         cubic.window = 10.0;
         cubic.handle_ack(&Sample {
+            losses: 1,
             loss_begins: true,
             ..sample(Duration::ZERO, 1)
         });
