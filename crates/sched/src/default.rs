@@ -91,7 +91,7 @@ impl Arrivals {
                 .sum()
         };
         let window = flow.window_free.saturating_add(flow.outstanding) as f64;
-        if sent_within(at + back(flow)) * SPARE_WINDOW > window {
+        if sent_within(at.saturating_add(back(flow))) * SPARE_WINDOW > window {
             return false;
         }
         flow.sent >= SHORT_FLOW || flow.backlog as f64 > sent_within(at - fastest) * SPARE_BACKLOG
