@@ -77,17 +77,13 @@ impl Arrivals {
 
     /// Whether a subflow that delivers at `at` makes the flow faster rather than slower.
     fn helps(&self, flow: &FlowView<'_>, at: Duration) -> bool {
-        let faster = || {
-            self.all(flow)
-                .filter(move |&(_, _, arrival)| arrival < at)
-                .map(|(_, subflow, arrival)| (subflow, arrival))
-        };
-        let Some(fastest) = faster().map(|(_, arrival)| arrival).min() else {
+        let faster = || self.all(flow).filter(|&(_, _, arrival)| arrival < at);
+        let Some(fastest) = faster().map(|(_, _, arrival)| arrival).min() else {
             return true;
         };
         let sent_within = |time| -> f64 {
             faster()
-                .map(|(subflow, _)| subflow.sends_within(time))
+                .map(|(_, subflow, _)| subflow.sends_within(time))
                 .sum()
         };
         let window = flow.window_free.saturating_add(flow.outstanding) as f64;

@@ -17,7 +17,8 @@ const LITTLE: u64 = 64 << 10;
 /// After so long with little to move, what is free goes back to the kernel.
 const QUIET: Duration = Duration::from_secs(3);
 
-/// Which pages this process gets from now on (PR_SET_THP_DISABLE) and when it gives them back.
+/// Which pages this process gets from now on (PR_SET_THP_DISABLE) and when it gives them back; what is
+/// in use stays as it is.
 #[derive(Default)]
 pub(super) struct Pages {
     /// Bytes that the paths of the last snapshot had moved.
@@ -62,7 +63,7 @@ impl Pages {
 }
 
 /// All threads give back what they keep; each has to do that itself. The runtime does not say which of its threads
-/// takes a task: what one of them leaves is small and goes the next time.
+/// takes a task: what one of them leaves goes the next time.
 fn give_back() {
     allocator::give_back();
     for _ in 0..super::threads() {
