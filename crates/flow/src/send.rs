@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 use crate::outgoing::Outgoing;
 
 mod audit;
+mod late;
 
 /// A piece of the flow's data, sent in one record; never cut again.
 #[derive(Debug)]
@@ -56,9 +57,6 @@ impl Carrier {
         self.due.is_some()
     }
 }
-
-/// So many of the oldest chunks are looked at when the oldest is overdue.
-const AT_A_TIME: usize = 64;
 
 /// Debts that were taken off a subflow, in bytes.
 pub(crate) type Relief = Vec<(SubflowId, u64)>;
@@ -419,53 +417,6 @@ impl SendHalf {
         self.head_since
     }
 
-    /// When the oldest chunk, which the receiver waits for, is overdue on each of its carriers. `None`
-    /// while somebody has yet to send it, and once it is lost.
-    pub(crate) fn head_due(&self) -> Option<Time> {
-        let head = self.chunks.front()?;
-        if self.lost.contains(&head.dsn) {
-            return None;
-        }
-        head.due()
-    }
-
-    /// If the oldest chunk is overdue, it is lost, and with it what the same subflow sent after it and is
-    /// overdue too: a subflow delivers in order. They will be repeated on others. Chunks of other
-    /// subflows may have arrived behind it; the acknowledgement does not tell. Returns the
-    /// subflow, and how many bytes.
-    pub(crate) fn lose_overdue(&mut self, now: Time) -> Option<(SubflowId, u64)> {
-        self.head_due().filter(|&due| due <= now)?;
-        let subflow = self.chunks.front()?.carriers.last()?.subflow;
-        let held = |chunk: &Chunk| chunk.carriers.iter().any(|c| c.subflow == subflow);
-        let overdue = |chunk: &Chunk| chunk.due().is_some_and(|due| due <= now);
-        let oldest = self.chunks.iter().take(AT_A_TIME);
-        let mut bytes = 0;
-        for chunk in oldest.filter(|chunk| held(chunk) && overdue(chunk)) {
-            if self.lost.insert(chunk.dsn) {
-                bytes += chunk.length;
-            }
-        }
-        Some((subflow, bytes))
-    }
-
-    /// The last `bytes` that `subflow` was given will be late: they need not be waited for.
-    pub(crate) fn expect_late(&mut self, now: Time, subflow: SubflowId, bytes: u64) {
-        let mut left = bytes;
-        let sent = self.chunks.iter_mut().rev().filter_map(|chunk| {
-            let length = chunk.length;
-            let mut carriers = chunk.carriers.iter_mut();
-            let carrier = carriers.find(|c| c.subflow == subflow && c.sent())?;
-            Some((length, carrier))
-        });
-        for (length, carrier) in sent {
-            if left == 0 {
-                return;
-            }
-            carrier.due = Some(now);
-            left = left.saturating_sub(length);
-        }
-    }
-
     fn position(&self, dsn: u64) -> Option<usize> {
         // Mostly the one that was just cut.
         let last = self.chunks.len().checked_sub(1)?;
@@ -485,10 +436,10 @@ pub(crate) struct AckOfUnsent;
 mod tests {
     use super::*;
 
-    const A: SubflowId = SubflowId(1);
-    const B: SubflowId = SubflowId(2);
+    pub(super) const A: SubflowId = SubflowId(1);
+    pub(super) const B: SubflowId = SubflowId(2);
 
-    fn half() -> SendHalf {
+    pub(super) fn half() -> SendHalf {
         let mut half = SendHalf::new(100);
         half.write(Bytes::from_static(b"0123456789"));
         half.write(Bytes::from_static(b"abcdefghij"));
@@ -544,42 +495,6 @@ mod tests {
             ),
             (Some((5, 5)), Some((10, 5)), None)
         );
-    }
-
-    #[test]
-    fn an_overdue_head_takes_only_its_own_subflow_along() {
-        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
-        let mut half = half();
-        for subflow in [A, B, A, A] {
-            half.cut(5, &[subflow]);
-        }
-        half.pay(A, at(100));
-        half.pay(B, at(50));
-        assert_eq!(half.head_due(), Some(at(100)));
-        half.pay(A, at(110));
-        assert_eq!(half.lose_overdue(at(99)), None);
-        assert_eq!(half.lose_overdue(at(110)), Some((A, 10)));
-        assert_eq!(
-            half.lost.iter().copied().collect::<Vec<_>>(),
-            [0, 10],
-            "B's may have arrived, the last is a debt still"
-        );
-        assert_eq!(half.head_due(), None, "lost already");
-    }
-
-    #[test]
-    fn what_is_queued_behind_a_collapsed_window_is_overdue_at_once() {
-        let at = |ms: u64| Time::from_nanos(ms * 1_000_000);
-        let mut half = half();
-        for subflow in [A, B, A] {
-            half.cut(5, &[subflow]);
-            half.pay(subflow, at(100));
-        }
-        half.expect_late(at(10), A, 4);
-        assert_eq!(half.head_due(), Some(at(100)), "it had left before");
-        half.expect_late(at(20), A, 6);
-        assert_eq!(half.head_due(), Some(at(20)));
-        assert_eq!(half.lose_overdue(at(20)), Some((A, 10)));
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod choices;
 mod crowd;
 mod ejection;
 mod invariants;
+mod late;
 mod lending;
 mod paths;
 mod records;

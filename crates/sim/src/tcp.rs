@@ -173,6 +173,11 @@ impl Sender {
         if self.segments.is_empty() && self.notsent() == 0 {
             self.timer_from = now;
         }
+        // `tcp_rate_check_app_limited`, which Linux asks in `sendmsg`: all was sent, and more could have been.
+        let starved = self.notsent() < self.mss && self.lost == 0;
+        if starved && self.flying < self.congestion.window() {
+            self.limited_until = self.delivered + self.flying;
+        }
         self.end += bytes.len() as u64 + SEAL;
         self.records.push_back((self.end, bytes));
     }
@@ -196,10 +201,10 @@ impl Sender {
             _ => self.send_again(now)?,
         };
         if !goes_on {
-            self.burst = (now, self.congestion.burst(self.srtt));
+            self.burst = (now, self.congestion.burst());
         }
         self.burst.1 -= 1;
-        let gap = self.congestion.pacing_gap(length, self.srtt);
+        let gap = self.congestion.pacing_gap(length);
         self.pace_at = self.pace_at.max(now) + gap;
         Some(Transmission {
             seq,
@@ -211,7 +216,6 @@ impl Sender {
     fn send_new(&mut self, now: Time) -> Option<(u64, u64)> {
         let length = self.notsent().min(self.mss);
         if length == 0 {
-            self.limited_until = self.delivered + self.flying;
             return None;
         }
         if self.segments.is_empty() {
@@ -254,8 +258,8 @@ impl Sender {
         }
     }
 
-    /// An acknowledgement arrived.
-    pub fn handle_ack(&mut self, now: Time, ack: &Acknowledgement) {
+    /// An acknowledgement arrived, and `noticed` later the clock was looked at for the round trip.
+    pub fn handle_ack(&mut self, now: Time, noticed: Duration, ack: &Acknowledgement) {
         let mut newest: Option<Delivered> = None;
         let before = self.delivered;
         let advances = ack.cumulative > self.unacked;
@@ -290,7 +294,7 @@ impl Sender {
         };
         self.first_sent = newest.sent_at;
         let lost = self.detect_loss();
-        self.take_sample(now, &newest, self.delivered - before, lost);
+        self.take_sample((now, noticed), &newest, self.delivered - before, lost);
     }
 
     /// Takes a block of what arrived, from its end on: what lies further back is mostly known.
@@ -379,7 +383,7 @@ impl Sender {
 
     fn take_sample(
         &mut self,
-        now: Time,
+        (now, noticed): (Time, Duration),
         newest: &Delivered,
         acked: u64,
         (losses, loss_begins): (u64, bool),
@@ -404,7 +408,7 @@ impl Sender {
             flying: self.flying,
             delivered: self.delivered,
             prior_delivered: newest.delivered,
-            round_trip: (!newest.resent).then(|| now.since(newest.sent_at)),
+            round_trip: (!newest.resent).then(|| now.since(newest.sent_at) + noticed),
             srtt: self.srtt,
             losses,
             loss_begins,

@@ -11,6 +11,8 @@ use std::time::Duration;
 use guywire_flow::{Config, Session, Side, SubflowId, Time};
 use guywire_lab::emulator::{Direction, DirectionConfig};
 use guywire_lab::spec::EmulatedLink;
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 use crate::counted::Counts;
 use crate::network::{Network, ROUTER, SERVER};
@@ -80,6 +82,8 @@ pub(crate) struct World<'a> {
     /// When the first timer of a subflow comes, as last looked at.
     timer_at: Time,
     agenda: BTreeSet<(Time, Errand)>,
+    /// Decides how long threads and kernels take.
+    chance: Pcg64Mcg,
     talks: Vec<TalkState>,
     /// The talk of a flow.
     by_flow: BTreeMap<u64, usize>,
@@ -117,6 +121,7 @@ impl<'a> World<'a> {
             next_subflow: 0,
             timer_at: EPOCH,
             agenda: BTreeSet::new(),
+            chance: Pcg64Mcg::seed_from_u64(network.seed ^ 0x77616b65),
             talks: network.talks.iter().map(|_| TalkState::new()).collect(),
             by_flow: BTreeMap::new(),
             dirty: BTreeSet::new(),
@@ -221,6 +226,11 @@ impl<'a> World<'a> {
     /// The virtual time since the beginning.
     pub(crate) fn elapsed(&self) -> Duration {
         self.now.since(EPOCH)
+    }
+
+    /// A time up to this, by chance.
+    fn by_chance(&mut self, most: Duration) -> Duration {
+        Duration::from_nanos(self.chance.random_range(0..most.as_nanos() as u64))
     }
 
     /// How it went.

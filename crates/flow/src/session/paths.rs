@@ -180,17 +180,6 @@ impl Session {
         }
     }
 
-    /// What a subflow has queued in the kernel will be late.
-    fn expect_late(&mut self, now: Time, id: SubflowId, bytes: u64) {
-        let ids: Vec<u64> = self.flows.keys().copied().collect();
-        for flow in ids {
-            if let Some(state) = self.flows.get_mut(&flow) {
-                state.send.expect_late(now, id, bytes);
-                self.watch_head(flow);
-            }
-        }
-    }
-
     /// Whether data is in flight on the subflow, so that its figures are wanted.
     pub fn is_busy(&self, id: SubflowId) -> bool {
         self.subflows

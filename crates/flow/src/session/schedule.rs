@@ -13,7 +13,6 @@ use crate::path::Path;
 use crate::record::{self, Control};
 use crate::send::Relief;
 use crate::subflow::{Subflow, trunk};
-use crate::timer::Timer;
 
 /// What an acknowledgement may be late before what it should cover is repeated: it waits up to 5 ms
 /// at the receiver, and for its turn at both ends.
@@ -216,7 +215,7 @@ impl Session {
         Some((id, self.subflows.get(&id)?))
     }
 
-    fn views(&self, id: u64) -> Views {
+    pub(super) fn views(&self, id: u64) -> Views {
         let view = |(subflow_id, subflow): (SubflowId, &Subflow)| {
             let path = self.paths.get(&subflow.path);
             let (queued, room) = self.offer(id, subflow);
@@ -428,50 +427,6 @@ impl Session {
         let path = self.subflows.get(&id).map(|subflow| subflow.path);
         let learned = path.and_then(|path| Some(self.paths.get(&path)?.patience.get()));
         answer + SLACK + learned.unwrap_or_default()
-    }
-
-    /// Looks again when the chunk the receiver waits for will be overdue.
-    pub(super) fn watch_head(&mut self, id: u64) {
-        let due = self.flows.get(&id).and_then(|flow| flow.send.head_due());
-        self.timers.set(Timer::Head(id), due);
-    }
-
-    /// The chunk the receiver waits for is overdue, though its path is not: a loss there holds what
-    /// is behind it. It is repeated where it arrives first, but not before the receiver has waited as
-    /// long as the repetition will take: most losses are mended by then, and whoever waits so costs
-    /// at most twice what the best choice would have.
-    pub(super) fn head_timeout(&mut self, now: Time, id: u64) {
-        let Some(again) = self.repetition_time(id) else {
-            return;
-        };
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
-        };
-        let fair = flow.send.head_since() + again;
-        if fair > now {
-            return self.timers.set(Timer::Head(id), Some(fair));
-        }
-        let Some((late, bytes)) = flow.send.lose_overdue(now) else {
-            return;
-        };
-        if let Some(subflow) = self.subflows.get(&late).filter(|s| s.collapsed.is_none())
-            && let Some(path) = self.paths.get_mut(&subflow.path)
-        {
-            path.patience.repeated(now, bytes, subflow.info.srtt);
-        }
-        self.enqueue(id);
-        self.unpark();
-    }
-
-    /// How long the oldest chunk would take on the best subflow that has not sent it.
-    fn repetition_time(&self, id: u64) -> Option<Duration> {
-        let send = &self.flows.get(&id)?.send;
-        let head = send.head()?;
-        let views = self.views(id);
-        let others = views.iter().filter(|view| !send.has_sent(head, view.id));
-        others
-            .map(|view| view.expected_delivery(record::MAX_BODY as u64))
-            .min()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{FlowReason, Outgoing, PathAttributes, PathState, SessionReason, Subf
 
 mod carriers;
 mod choices;
+mod copies;
 mod crowd;
 mod pair;
 
@@ -404,42 +405,6 @@ fn an_acknowledgement_makes_room_for_flows_that_waited_for_it() {
     assert_eq!(session.handle_record(now, quick, ack), Ok(()));
     assert_eq!(session.invariants(), Ok(()));
     assert_eq!(flows_on(&mut session, slow), BTreeSet::from([second]));
-}
-
-#[test]
-fn copies_go_by_every_subflow_of_a_path_but_for_those_whose_window_collapsed() {
-    const CHUNK: u64 = 1_400;
-    let start = Time::ZERO + Duration::from_secs(1);
-    let mut session = alone(start, "redundant");
-    let info = SubflowInfo {
-        cwnd: 100,
-        ..SubflowInfo::default()
-    };
-    let (one, other, far) = (SubflowId(1), SubflowId(2), SubflowId(3));
-    for (id, path) in [(one, 0), (other, 0), (far, 1)] {
-        session.subflow_joined(start, id, path, info);
-    }
-    let flow = accepted(&mut session, start, one, 0);
-    // What each carries of four chunks, while the figures of `other` stay as they are.
-    let carried = |session: &mut Session, now, of_other| {
-        for _ in 0..4 {
-            let data = vec![0; CHUNK as usize].into();
-            session.write(now, flow, data).expect("it is there");
-        }
-        [one, other, far].map(|id| {
-            let records = records(session, now, id);
-            session.handle_info(now, id, if id == other { of_other } else { info });
-            let data = |record: &&Record| matches!(record, Record::Data { .. });
-            records.iter().filter(data).count()
-        })
-    };
-    assert_eq!(carried(&mut session, start, info), [2, 2, 4]);
-    let collapsed = SubflowInfo { cwnd: 4, ..info };
-    session.handle_info(start, other, collapsed);
-    assert_eq!(carried(&mut session, start, collapsed), [4, 0, 4]);
-    let later = start + Duration::from_millis(1_500);
-    session.handle_timeout(later);
-    assert_eq!(carried(&mut session, later, collapsed), [2, 2, 4]);
 }
 
 #[test]

@@ -88,20 +88,18 @@ impl Congestion {
     }
 
     /// The time between a packet of `bytes` and the next.
-    pub fn pacing_gap(&self, bytes: u64, srtt: Duration) -> Duration {
+    pub fn pacing_gap(&self, bytes: u64) -> Duration {
         match self {
             Congestion::Cubic(_) => Duration::ZERO,
-            Congestion::Bbr(model) => {
-                Duration::from_secs_f64(bytes as f64 / model.pacing_rate(srtt))
-            }
+            Congestion::Bbr(model) => Duration::from_secs_f64(bytes as f64 / model.pacing),
         }
     }
 
     /// Segments that leave at once where packets are paced.
-    pub fn burst(&self, srtt: Duration) -> u64 {
+    pub fn burst(&self) -> u64 {
         match self {
             Congestion::Cubic(_) => u64::MAX,
-            Congestion::Bbr(model) => model.burst(srtt),
+            Congestion::Bbr(model) => model.burst(),
         }
     }
 
@@ -129,10 +127,21 @@ enum Phase {
     Cruise,
 }
 
+/// How far the search for the smallest round trip is.
+#[derive(Clone, Copy, Debug)]
+enum Probe {
+    /// What was in flight arrives.
+    Empties,
+    /// Little is in flight, until then; and whether a round trip has passed meanwhile.
+    Sees(Time, bool),
+}
+
 /// See [`Congestion::Bbr`].
 #[derive(Debug)]
 pub struct RateModel {
     window: u64,
+    /// Bytes a second at which packets leave.
+    pacing: f64,
     /// What it was before an episode of loss began, or the queue was emptied.
     window_before: u64,
     /// An episode of loss goes on.
@@ -151,7 +160,7 @@ pub struct RateModel {
     min_rtt: Duration,
     min_rtt_at: Time,
     /// While the queue is emptied to see the round trip.
-    probing_until: Option<Time>,
+    probe: Option<Probe>,
     step: usize,
     step_at: Time,
     lumps: Lumps,
@@ -159,8 +168,10 @@ pub struct RateModel {
 
 impl RateModel {
     fn new(now: Time, round_trip: Duration) -> RateModel {
+        let trip = round_trip.max(Duration::from_millis(1)).as_secs_f64();
         RateModel {
             window: INITIAL,
+            pacing: (INITIAL * MSS) as f64 / trip * STARTUP_GAIN * MARGIN,
             window_before: INITIAL,
             recovering: false,
             conserving: false,
@@ -173,7 +184,7 @@ impl RateModel {
             full_rounds: 0,
             min_rtt: round_trip,
             min_rtt_at: now,
-            probing_until: None,
+            probe: None,
             step: 2,
             step_at: now,
             lumps: Lumps::default(),
@@ -186,42 +197,36 @@ impl RateModel {
 
     fn gain(&self) -> f64 {
         match self.phase {
+            _ if self.probe.is_some() => 1.0,
             Phase::Startup => STARTUP_GAIN,
             Phase::Drain => 1.0 / STARTUP_GAIN,
-            Phase::Cruise if self.probing_until.is_some() => 1.0,
             Phase::Cruise => CYCLE[self.step],
         }
     }
 
-    fn pacing_rate(&self, srtt: Duration) -> f64 {
-        let rate = match self.bottleneck() {
-            0 => (INITIAL * MSS) as f64 / srtt.as_secs_f64().max(1e-3),
-            rate => rate as f64,
-        };
-        (rate * self.gain() * MARGIN).max(1_000.0)
+    /// Bytes a second. Until the bottleneck is known it only grows (`bbr_set_pacing_rate`).
+    fn set_pacing(&mut self) {
+        let rate = self.bottleneck() as f64 * self.gain() * MARGIN;
+        if self.phase != Phase::Startup || rate > self.pacing {
+            self.pacing = rate.max(1_000.0);
+        }
     }
 
-    fn burst(&self, srtt: Duration) -> u64 {
-        let bytes = self.pacing_rate(srtt) * BURST.as_secs_f64();
+    fn burst(&self) -> u64 {
+        let bytes = self.pacing * BURST.as_secs_f64();
         (bytes as u64 / MSS).max(2)
     }
 
     fn handle_ack(&mut self, sample: &Sample) {
-        if let Some(round_trip) = sample.round_trip
-            && (round_trip <= self.min_rtt
-                || sample.now.since(self.min_rtt_at) > ROUND_TRIP_AGE + PROBE_TIME)
-        {
-            self.min_rtt = round_trip;
-            self.min_rtt_at = sample.now;
-        }
-        if sample.prior_delivered >= self.round_ends {
+        let round = sample.prior_delivered >= self.round_ends;
+        if round {
             self.round_ends = sample.delivered;
             self.fresh = true;
             self.conserving = false;
             self.judge_startup(sample.limited);
             self.lumps.round_begins();
         }
-        let limited = sample.limited || self.probing_until.is_some();
+        let limited = sample.limited || self.probe.is_some();
         if let Some(rate) = sample.rate
             && (!limited || rate > self.bottleneck())
         {
@@ -235,6 +240,8 @@ impl RateModel {
         self.lumps
             .observe(sample.now, sample.acked, rate, self.window);
         self.walk(sample);
+        self.see_round_trip(sample, round);
+        self.set_pacing();
         self.set_window(sample);
     }
 
@@ -273,16 +280,34 @@ impl RateModel {
             self.step = (self.step + 1) % CYCLE.len();
             self.step_at = sample.now;
         }
+    }
+
+    /// Keeps the smallest round trip, and has the queue emptied when it is old (`bbr_update_min_rtt`): first what
+    /// is in flight arrives, then little is for [`PROBE_TIME`] and a round trip.
+    fn see_round_trip(&mut self, sample: &Sample, round: bool) {
         let old = sample.now.since(self.min_rtt_at) > ROUND_TRIP_AGE;
-        match self.probing_until {
-            None if old => {
-                self.save_window();
-                self.probing_until = Some(sample.now + PROBE_TIME.max(self.min_rtt));
+        let seen = sample.round_trip;
+        if let Some(round_trip) = seen.filter(|&seen| old || seen <= self.min_rtt) {
+            self.min_rtt = round_trip;
+            self.min_rtt_at = sample.now;
+        }
+        if old && self.probe.is_none() {
+            self.save_window();
+            self.probe = Some(Probe::Empties);
+        }
+        match self.probe {
+            Some(Probe::Empties) if sample.flying <= FLOOR => {
+                self.probe = Some(Probe::Sees(sample.now + PROBE_TIME, false));
+                self.round_ends = sample.delivered;
             }
-            Some(until) if sample.now >= until => {
-                self.window = self.window.max(self.window_before);
-                self.probing_until = None;
-                self.min_rtt_at = sample.now;
+            Some(Probe::Sees(until, whole)) => {
+                let whole = whole || round;
+                self.probe = Some(Probe::Sees(until, whole));
+                if whole && sample.now > until {
+                    self.probe = None;
+                    self.min_rtt_at = sample.now;
+                    self.window = self.window.max(self.window_before);
+                }
             }
             _ => {}
         }
@@ -290,7 +315,7 @@ impl RateModel {
 
     /// `bbr_save_cwnd`.
     fn save_window(&mut self) {
-        let least = match self.recovering || self.probing_until.is_some() {
+        let least = match self.recovering || self.probe.is_some() {
             true => self.window_before,
             false => 0,
         };
@@ -323,8 +348,8 @@ impl RateModel {
 
     fn set_window(&mut self, sample: &Sample) {
         self.recover(sample);
-        if self.probing_until.is_some() {
-            self.window = FLOOR;
+        if self.probe.is_some() {
+            self.window = self.window.min(FLOOR);
             return;
         }
         if self.conserving {
@@ -340,7 +365,7 @@ impl RateModel {
             Phase::Startup => 0,
             _ => self.lumps.window(self.segment_rate()),
         };
-        let burst = self.burst(sample.srtt).min(LONGEST_BURST);
+        let burst = self.burst().min(LONGEST_BURST);
         let target = (self.product(gain) + lumps + BURSTS * burst).max(FLOOR);
         // `bbr_set_cwnd`: before the bottleneck is known the window is never cut.
         self.window = match self.phase {
@@ -420,5 +445,43 @@ mod tests {
         assert!(model.window < 20, "{}", model.window);
         model.handle_ack(&sample(401));
         assert!(model.window >= before, "{} of {before}", model.window);
+    }
+
+    #[test]
+    fn it_starts_at_the_pace_of_its_first_window_and_never_slower() {
+        let mut model = RateModel::new(Time::ZERO, Duration::from_millis(100));
+        let first = model.pacing;
+        model.handle_ack(&Sample {
+            rate: Some(MSS),
+            ..sample(100)
+        });
+        assert_eq!(model.pacing, first);
+        (101..400).for_each(|ms| model.handle_ack(&sample(ms)));
+        assert!(
+            model.pacing > 2.0 * 10_000.0 * MSS as f64,
+            "{}",
+            model.pacing
+        );
+    }
+
+    #[test]
+    fn the_queue_is_emptied_first_and_then_its_round_trip_is_seen() {
+        let mut model = starting();
+        let before = model.window;
+        let little = |ms| Sample {
+            flying: FLOOR,
+            prior_delivered: 10 * ms - FLOOR,
+            round_trip: Some(Duration::from_millis(90)),
+            ..sample(ms)
+        };
+        model.handle_ack(&sample(11_000));
+        assert_eq!(model.window, FLOOR);
+        model.handle_ack(&sample(11_500));
+        assert_eq!(model.window, FLOOR, "much is in flight still");
+        (11_501..11_700).for_each(|ms| model.handle_ack(&little(ms)));
+        assert_eq!(model.window, FLOOR);
+        (11_700..11_705).for_each(|ms| model.handle_ack(&little(ms)));
+        assert!(model.window >= before, "{}", model.window);
+        assert_eq!(model.min_rtt, Duration::from_millis(90));
     }
 }

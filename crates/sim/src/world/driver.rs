@@ -19,6 +19,10 @@ use crate::tcp::{
 /// than an eighth of the round trip or [`INFO_AGE`].
 const INFO_SPACING: Duration = Duration::from_millis(1);
 const INFO_AGE: Duration = Duration::from_millis(3);
+/// How long a thread takes at most from room in a socket until it writes, for it is woken, and others have their turn.
+const WAKE: Duration = Duration::from_micros(200);
+/// How late the kernel may look at the clock when something has arrived.
+const NOTICE: Duration = Duration::from_micros(100);
 /// A dial that has not succeeded by then is given up.
 const DIAL_PATIENCE: Duration = Duration::from_millis(1_500);
 /// How long a router without the device takes to fail.
@@ -125,10 +129,8 @@ impl World<'_> {
             self.agenda.insert((at, Errand::GiveUp(path)));
             return;
         }
-        let (now, trip) = (
-            self.now,
-            link.spec.round_trip().max(Duration::from_millis(1)),
-        );
+        let trip = link.spec.round_trip().max(Duration::from_millis(1));
+        let (now, trip) = (self.now, trip + self.by_chance(NOTICE));
         let id = SubflowId(self.next_subflow);
         self.next_subflow += 1;
         let algorithm = self.network.algorithm;
@@ -220,15 +222,19 @@ impl World<'_> {
         }
     }
 
-    /// After TCP moved: sends, and if there is room again, asks the session.
+    /// After TCP moved: sends, and if there is room again, has the session asked.
     fn moved(&mut self, side: usize, id: SubflowId) {
         self.push(side, id);
-        let Some(end) = self.end(side, id) else {
-            return;
+        let roomy = |end: &mut End| {
+            let notsent = end.sender.notsent();
+            end.full.take_if(|bound| notsent < *bound).is_some()
         };
-        if end.full.is_some_and(|bound| end.sender.notsent() < bound) {
-            end.full = None;
-            self.refresh(side, id);
+        if !self.end(side, id).is_some_and(roomy) {
+            return;
+        }
+        let woken = self.now + self.by_chance(WAKE);
+        if let Some(end) = self.end(side, id) {
+            end.info_at = Some(end.info_at.map_or(woken, |at| at.min(woken)));
         }
     }
 
@@ -288,9 +294,10 @@ impl World<'_> {
 
     pub(super) fn take_ack(&mut self, at: usize, id: SubflowId, ack: &Acknowledgement) {
         let now = self.now;
+        let noticed = self.by_chance(NOTICE);
         if let Some(end) = self.end(at, id) {
             end.heard_at = now;
-            end.sender.handle_ack(now, ack);
+            end.sender.handle_ack(now, noticed, ack);
             self.moved(at, id);
         }
     }
