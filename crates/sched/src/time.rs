@@ -15,16 +15,19 @@ impl Time {
     pub const ZERO: Time = Time(0);
 
     /// The time `nanos` nanoseconds after the epoch.
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Time {
         Time(nanos)
     }
 
     /// Nanoseconds since the epoch.
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// How long ago `earlier` was; zero if it is later than `self`.
+    #[inline]
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -33,6 +36,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Time;
 
+    #[inline]
     fn add(self, by: Duration) -> Time {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         Time(self.0.saturating_add(nanos))

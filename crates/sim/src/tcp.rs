@@ -90,6 +90,8 @@ pub struct Sender {
     srtt: Duration,
     rttvar: Duration,
     min_rtt: Duration,
+    /// The time-out without back-off.
+    rto: Duration,
     delivered: u64,
     delivered_at: Time,
     first_sent: Time,
@@ -124,6 +126,7 @@ impl Sender {
             srtt: round_trip,
             rttvar: round_trip / 2,
             min_rtt: round_trip,
+            rto: rto(round_trip, round_trip / 2),
             delivered: 1,
             delivered_at: now,
             first_sent: now,
@@ -378,6 +381,7 @@ impl Sender {
         let error = sample.abs_diff(self.srtt);
         self.rttvar = (self.rttvar * 3 + error) / 4;
         self.srtt = (self.srtt * 7 + sample) / 8;
+        self.rto = rto(self.srtt, self.rttvar);
         self.min_rtt = self.min_rtt.min(sample);
     }
 
@@ -417,8 +421,10 @@ impl Sender {
     }
 
     fn timeout(&self) -> Duration {
-        let base = (self.srtt + (4 * self.rttvar).max(MIN_RTO)).min(MAX_RTO);
-        (base * (1 << self.timeouts.min(10))).min(MAX_RTO)
+        match self.timeouts {
+            0 => self.rto,
+            again => (self.rto * (1 << again.min(10))).min(MAX_RTO),
+        }
     }
 
     fn probe_time(&self) -> Option<Duration> {
@@ -478,6 +484,11 @@ impl Sender {
         self.pace_at = self.pace_at.min(now);
         self.congestion.handle_timeout();
     }
+}
+
+/// The time-out of RFC 6298, by the smoothed round trip and its variation.
+fn rto(srtt: Duration, rttvar: Duration) -> Duration {
+    (srtt + (4 * rttvar).max(MIN_RTO)).min(MAX_RTO)
 }
 
 /// What the newest of the segments that an acknowledgement delivered tells.

@@ -65,6 +65,8 @@ enum Errand {
 struct Link {
     spec: EmulatedLink,
     directions: [Direction<Packet>; 2],
+    /// When something arrives next, by sending end: the queues themselves are large.
+    next: [Time; 2],
     /// Since when packets pass both ways.
     works_since: Option<Time>,
     gone: bool,
@@ -253,7 +255,7 @@ impl<'a> World<'a> {
         self.timer_at = subflows.min().unwrap_or(never);
         let errand = self.agenda.first().map(|&(at, _)| at);
         let sessions = self.ends.iter().filter_map(Session::next_deadline);
-        let links = self.links.iter().flat_map(Link::next_times);
+        let links = self.links.iter().map(Link::next_time);
         let others = errand.into_iter().chain(sessions).chain(links);
         let next = others.fold(self.timer_at, Time::min);
         (next < never).then_some(next)
@@ -329,6 +331,7 @@ impl Link {
                 Direction::new(up, seed, begin),
                 Direction::new(down, seed ^ 1, begin),
             ],
+            next: [Time::from_nanos(u64::MAX); 2],
             works_since: Some(EPOCH),
             gone: false,
             black_hole: false,

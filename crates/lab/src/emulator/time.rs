@@ -14,12 +14,14 @@ impl Time {
 
     /// The moment this many nanoseconds after the beginning.
     #[must_use]
+    #[inline]
     pub const fn from_nanos(nanos: u64) -> Time {
         Time(nanos)
     }
 
     /// Nanoseconds since the beginning.
     #[must_use]
+    #[inline]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -28,6 +30,7 @@ impl Time {
 impl Add<Duration> for Time {
     type Output = Time;
 
+    #[inline]
     fn add(self, time: Duration) -> Time {
         Time(self.0.saturating_add(nanos(time)))
     }
@@ -37,6 +40,7 @@ impl Sub<Duration> for Time {
     type Output = Time;
 
     /// Stops at the beginning.
+    #[inline]
     fn sub(self, time: Duration) -> Time {
         Time(self.0.saturating_sub(nanos(time)))
     }
@@ -46,6 +50,7 @@ impl Sub for Time {
     type Output = Duration;
 
     /// The time from `earlier` to here, zero when it is later.
+    #[inline]
     fn sub(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

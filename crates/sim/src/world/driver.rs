@@ -5,7 +5,8 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use guywire_flow::{Event, Outgoing, SubflowId, Time, record};
+use guywire_flow::record::{self, Record};
+use guywire_flow::{Event, Outgoing, SubflowId, Time};
 
 use super::links::Packet;
 use super::{ENDS, Errand, World};
@@ -37,8 +38,6 @@ const HELLO: usize = 100;
 pub(super) struct Subflow {
     pub(super) path: usize,
     pub(super) ends: [End; 2],
-    /// When a timer of it comes next, if that is known.
-    next: Option<Time>,
 }
 
 /// One end of a connection.
@@ -58,22 +57,31 @@ pub(super) struct End {
     info_was: Time,
     /// The kernel holds as much unsent as the session allows; it tells when there is less.
     full: Option<u64>,
+    /// When a timer of it comes next, if that is known.
+    next: Option<Time>,
 }
 
 impl Subflow {
     /// When a timer of it comes.
     pub(super) fn next_time(&mut self) -> Time {
-        let of_end = |end: &End| {
-            let timers = [end.sender.next_timeout(), end.info_at, end.receiver.due()];
-            let silence = end.heard_at + KEEP_ALIVE;
+        let open = self.ends.iter_mut().filter(|end| end.open);
+        let times = open.map(End::next_time);
+        times.min().unwrap_or(Time::from_nanos(u64::MAX))
+    }
+}
+
+impl End {
+    fn next_time(&mut self) -> Time {
+        let compute = || {
+            let timers = [
+                self.sender.next_timeout(),
+                self.info_at,
+                self.receiver.due(),
+            ];
+            let silence = self.heard_at + KEEP_ALIVE;
             timers.into_iter().flatten().fold(silence, Time::min)
         };
-        let ends = &self.ends;
-        *self.next.get_or_insert_with(|| {
-            let open = ends.iter().filter(|end| end.open);
-            let times = open.map(of_end);
-            times.min().unwrap_or(Time::from_nanos(u64::MAX))
-        })
+        *self.next.get_or_insert_with(compute)
     }
 }
 
@@ -101,9 +109,8 @@ impl World<'_> {
     }
 
     fn end(&mut self, side: usize, id: SubflowId) -> Option<&mut End> {
-        let subflow = self.subflows.get_mut(&id)?;
-        subflow.next = None;
-        let end = &mut subflow.ends[side];
+        let end = &mut self.subflows.get_mut(&id)?.ends[side];
+        end.next = None;
         end.open.then_some(end)
     }
 
@@ -145,6 +152,7 @@ impl World<'_> {
             info_at: None,
             info_was: now,
             full: None,
+            next: None,
         };
         let mut ends = [end(), end()];
         ends[ROUTER].joined = true;
@@ -152,8 +160,7 @@ impl World<'_> {
             .sender
             .write(now, Bytes::from_static(&[0; HELLO]));
         let info = ends[ROUTER].sender.info();
-        let next = None;
-        self.subflows.insert(id, Subflow { path, ends, next });
+        self.subflows.insert(id, Subflow { path, ends });
         self.ends[ROUTER].subflow_joined(now, id, path as u8, info);
         self.push(ROUTER, id);
     }
@@ -331,7 +338,7 @@ impl World<'_> {
     }
 
     /// What a TLS record held has arrived.
-    fn read_bytes(&mut self, at: usize, id: SubflowId, bytes: &[u8]) -> Result<(), Trouble> {
+    fn read_bytes(&mut self, at: usize, id: SubflowId, bytes: &Bytes) -> Result<(), Trouble> {
         let now = self.now;
         let Some(end) = self.end(at, id) else {
             return Ok(());
@@ -345,26 +352,28 @@ impl World<'_> {
             return Ok(());
         }
         let mut partial = std::mem::take(&mut end.partial);
-        let begun = !partial.is_empty();
-        if begun {
-            partial.extend_from_slice(bytes);
-        }
-        let mut rest = if begun { &partial[..] } else { bytes };
-        let refused = |reason: String| Trouble::Refused {
-            end: ENDS[at],
-            reason,
-        };
         self.ends[at].handle_bytes(now, id, bytes.len());
-        while let Some(record) = record::take(&mut rest).map_err(|e| refused(e.to_string()))? {
-            self.note_record(at, &record);
-            let handled = self.ends[at].handle_record(now, id, record);
-            handled.map_err(|reason| refused(reason.to_string()))?;
+        let whole = || record::whole_data(bytes);
+        if let Some(record) = partial.is_empty().then(whole).flatten() {
+            return self.take_record(at, id, record);
         }
-        let rest = rest.to_vec();
+        partial.extend_from_slice(bytes);
+        let mut rest = &partial[..];
+        while let Some(record) = record::take(&mut rest).map_err(|e| refused(at, &e))? {
+            self.take_record(at, id, record)?;
+        }
+        let taken = partial.len() - rest.len();
+        partial.drain(..taken);
         if let Some(end) = self.end(at, id) {
-            end.partial = rest;
+            end.partial = partial;
         }
         Ok(())
+    }
+
+    fn take_record(&mut self, at: usize, id: SubflowId, record: Record) -> Result<(), Trouble> {
+        self.note_record(at, &record);
+        let handled = self.ends[at].handle_record(self.now, id, record);
+        handled.map_err(|reason| refused(at, &reason))
     }
 
     /// An end gives a connection up; the other hears of it if the link lets it.
@@ -398,6 +407,13 @@ impl World<'_> {
     pub(super) fn connections(&self, path: usize) -> Vec<SubflowId> {
         let on = self.subflows.iter().filter(|(_, s)| s.path == path);
         on.map(|(&id, _)| id).collect()
+    }
+}
+
+fn refused(at: usize, reason: &dyn std::fmt::Display) -> Trouble {
+    Trouble::Refused {
+        end: ENDS[at],
+        reason: reason.to_string(),
     }
 }
 

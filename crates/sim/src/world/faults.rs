@@ -63,6 +63,8 @@ impl World<'_> {
         let now = lab(self.now);
         link.directions[ROUTER].reconfigure(now, up);
         link.directions[SERVER].reconfigure(now, down);
+        link.look(ROUTER);
+        link.look(SERVER);
         Ok(())
     }
 

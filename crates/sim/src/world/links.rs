@@ -30,9 +30,15 @@ pub(super) fn lab(time: Time) -> guywire_lab::emulator::Time {
 }
 
 impl Link {
-    pub(super) fn next_times(&self) -> impl Iterator<Item = Time> {
-        let times = self.directions.iter().filter_map(|d| d.next_release());
-        times.map(|at| Time::from_nanos(at.as_nanos()))
+    /// When a packet arrives next, in either direction.
+    pub(super) fn next_time(&self) -> Time {
+        self.next[ROUTER].min(self.next[SERVER])
+    }
+
+    /// Something became of a direction.
+    pub(super) fn look(&mut self, from: usize) {
+        let next = self.directions[from].next_release();
+        self.next[from] = Time::from_nanos(next.map_or(u64::MAX, |at| at.as_nanos()));
     }
 
     /// Whether packets pass both ways.
@@ -61,8 +67,10 @@ impl World<'_> {
             self.seen.vanished += 1;
             return;
         }
-        let direction = &mut self.links[path].directions[from];
-        if let Verdict::Dropped(cause, packet) = direction.offer(lab(self.now), size, packet) {
+        let link = &mut self.links[path];
+        let verdict = link.directions[from].offer(lab(self.now), size, packet);
+        link.look(from);
+        if let Verdict::Dropped(cause, packet) = verdict {
             let swallowed = matches!(cause, DropCause::Silent | DropCause::Down);
             note_loss(&mut self.seen, swallowed, packet);
         }
@@ -72,11 +80,14 @@ impl World<'_> {
     pub(super) fn deliver_packets(&mut self) -> Result<(), Trouble> {
         for path in 0..self.links.len() {
             for from in [ROUTER, SERVER] {
-                let now = lab(self.now);
-                while let Some(released) = self.links[path].directions[from].pop_due(now) {
+                while self.links[path].next[from] <= self.now {
+                    let link = &mut self.links[path];
+                    let released = link.directions[from].pop_due(lab(self.now));
+                    link.look(from);
                     match released {
-                        Released::Deliver(packet) => self.arrive(1 - from, path, packet)?,
-                        Released::Dropped(packet) => note_loss(&mut self.seen, true, packet),
+                        Some(Released::Deliver(packet)) => self.arrive(1 - from, path, packet)?,
+                        Some(Released::Dropped(packet)) => note_loss(&mut self.seen, true, packet),
+                        None => break,
                     }
                 }
             }
