@@ -1,5 +1,7 @@
 //! What comes later than was expected: overdue chunks, and what waits behind a collapsed window.
 
+use std::collections::BTreeSet;
+
 use guywire_sched::{SubflowId, Time};
 
 use super::{Carrier, Chunk, SendHalf};
@@ -55,21 +57,22 @@ impl SendHalf {
         }
     }
 
-    /// What is overdue on `subflow`, or owed there, is lost unless somebody `quick` will have delivered it soon. Returns
-    /// whether anything is.
+    /// What is overdue on `subflow`, or owed there, is lost unless one of the `quick` ones will have delivered it soon, or
+    /// none of them could. Returns whether anything is.
     pub(crate) fn lose_late(
         &mut self,
         now: Time,
         subflow: SubflowId,
-        quick: impl Fn(SubflowId) -> bool,
+        quick: &BTreeSet<SubflowId>,
     ) -> bool {
         let late = |c: &Carrier| c.due.is_none_or(|due| due <= now);
-        let soon = |c: &Carrier| quick(c.subflow) && c.due.is_none_or(|due| due > now);
+        let soon = |c: &Carrier| quick.contains(&c.subflow) && c.due.is_none_or(|due| due > now);
         let before = self.lost.len();
         for chunk in &self.chunks {
-            let mut carriers = chunk.carriers.iter();
-            let is_late = carriers.any(|c| c.subflow == subflow && late(c));
-            if is_late && !chunk.carriers.iter().any(soon) {
+            let carriers = &chunk.carriers;
+            let is_late = carriers.iter().any(|c| c.subflow == subflow && late(c));
+            let has = |id: &SubflowId| carriers.iter().any(|c| c.subflow == *id);
+            if is_late && !carriers.iter().any(soon) && !quick.iter().all(has) {
                 self.lost.insert(chunk.dsn);
             }
         }
@@ -130,13 +133,16 @@ mod tests {
             half.pay(subflow, at(due));
         }
         half.expect_late(at(20), A, 6);
-        let quick = |id| id == B;
-        assert!(half.lose_late(at(20), A, quick));
+        let mut quick = BTreeSet::from([B]);
+        assert!(half.lose_late(at(20), A, &quick));
         assert_eq!(
-            half.lost.iter().copied().collect::<Vec<_>>(),
-            [0, 2, 8],
-            "what B sent is overdue, what it owes is not; the last one A owes"
+            half.lost,
+            BTreeSet::from([0, 8]),
+            "B owes one that is late, and has sent the other itself"
         );
-        assert!(!half.lose_late(at(20), A, quick), "once");
+        assert!(!half.lose_late(at(20), A, &quick), "once");
+        quick.insert(SubflowId(3));
+        assert!(half.lose_late(at(20), A, &quick), "what B sent is overdue");
+        assert_eq!(half.lost, BTreeSet::from([0, 2, 8]));
     }
 }

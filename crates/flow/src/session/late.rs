@@ -58,12 +58,15 @@ impl Session {
     /// What a subflow has queued in the kernel will be late. A flow of copies, which may use every subflow of a path,
     /// repeats it at once; others would wait for a slower path instead.
     pub(super) fn expect_late(&mut self, now: Time, id: SubflowId, bytes: u64) {
-        let quick = |subflow: &Subflow| {
+        let is_quick = |subflow: &Subflow| {
             let fit = subflow.collapsed.is_none() && !subflow.suspect && !subflow.closing;
             fit && self.is_up(subflow.path)
         };
-        let quick = self.subflows.iter().filter(|(_, subflow)| quick(subflow));
-        let quick: BTreeSet<SubflowId> = quick.map(|(&id, _)| id).collect();
+        let all = self.subflows.iter();
+        let quick: BTreeSet<SubflowId> = all
+            .filter(|(_, subflow)| is_quick(subflow))
+            .map(|(&id, _)| id)
+            .collect();
         let ids: Vec<u64> = self.flows.keys().copied().collect();
         let mut repeats = false;
         for flow in ids {
@@ -71,8 +74,7 @@ impl Session {
                 continue;
             };
             state.send.expect_late(now, id, bytes);
-            let may = state.copied > 0 && !quick.is_empty();
-            if may && state.send.lose_late(now, id, |id| quick.contains(&id)) {
+            if state.copied > 0 && state.send.lose_late(now, id, &quick) {
                 self.enqueue(flow);
                 repeats = true;
             }
