@@ -57,9 +57,9 @@ impl SendHalf {
         }
     }
 
-    /// What is overdue on `subflow`, or owed there, is lost unless one of the `quick` ones will have delivered it soon, or
-    /// none of them could. Returns whether anything is.
-    pub(crate) fn lose_late(
+    /// Copies that are overdue on `subflow`, or owed there, are lost unless one of the `quick` ones will have delivered
+    /// them soon, or none of them could. Returns whether any is.
+    pub(crate) fn lose_late_copies(
         &mut self,
         now: Time,
         subflow: SubflowId,
@@ -68,7 +68,7 @@ impl SendHalf {
         let late = |c: &Carrier| c.due.is_none_or(|due| due <= now);
         let soon = |c: &Carrier| quick.contains(&c.subflow) && c.due.is_none_or(|due| due > now);
         let before = self.lost.len();
-        for chunk in &self.chunks {
+        for chunk in self.chunks.iter().filter(|chunk| chunk.carriers.len() > 1) {
             let carriers = &chunk.carriers;
             let is_late = carriers.iter().any(|c| c.subflow == subflow && late(c));
             let has = |id: &SubflowId| carriers.iter().any(|c| c.subflow == *id);
@@ -124,9 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn what_will_be_late_and_nobody_else_brings_is_lost() {
+    fn a_copy_that_will_be_late_and_nobody_else_brings_is_lost() {
         let mut half = half();
-        for subflows in [&[A][..], &[A, B], &[A, B], &[B], &[A]] {
+        let third = SubflowId(3);
+        for subflows in [&[A][..], &[A, B], &[A, B], &[B, third], &[A, third]] {
             half.cut(2, subflows);
         }
         for (subflow, due) in [(A, 100), (A, 100), (A, 100), (B, 10)] {
@@ -134,15 +135,15 @@ mod tests {
         }
         half.expect_late(at(20), A, 6);
         let mut quick = BTreeSet::from([B]);
-        assert!(half.lose_late(at(20), A, &quick));
+        assert!(half.lose_late_copies(at(20), A, &quick));
         assert_eq!(
             half.lost,
-            BTreeSet::from([0, 8]),
-            "B owes one that is late, and has sent the other itself"
+            BTreeSet::from([8]),
+            "the first is no copy, B owes one, and has sent the other"
         );
-        assert!(!half.lose_late(at(20), A, &quick), "once");
-        quick.insert(SubflowId(3));
-        assert!(half.lose_late(at(20), A, &quick), "what B sent is overdue");
-        assert_eq!(half.lost, BTreeSet::from([0, 2, 8]));
+        assert!(!half.lose_late_copies(at(20), A, &quick), "once");
+        quick.insert(SubflowId(4));
+        assert!(half.lose_late_copies(at(20), A, &quick));
+        assert_eq!(half.lost, BTreeSet::from([2, 8]), "what B sent is overdue");
     }
 }

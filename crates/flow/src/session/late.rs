@@ -55,8 +55,8 @@ impl Session {
             .min()
     }
 
-    /// What a subflow has queued in the kernel will be late. A flow of copies, which may use every subflow of a path,
-    /// repeats it at once; others would wait for a slower path instead.
+    /// What a subflow has queued in the kernel will be late. Copies, which may use every subflow of a path, are repeated
+    /// at once; other chunks would have to wait for a slower path.
     pub(super) fn expect_late(&mut self, now: Time, id: SubflowId, bytes: u64) {
         let is_quick = |subflow: &Subflow| {
             let fit = subflow.collapsed.is_none() && !subflow.suspect && !subflow.closing;
@@ -74,7 +74,7 @@ impl Session {
                 continue;
             };
             state.send.expect_late(now, id, bytes);
-            if state.copied > 0 && state.send.lose_late(now, id, &quick) {
+            if state.send.lose_late_copies(now, id, &quick) {
                 self.enqueue(flow);
                 repeats = true;
             }
