@@ -192,9 +192,14 @@ impl Subflow {
         self.paced.queue
     }
 
+    /// Whether it is to carry anything new.
+    pub(crate) fn is_fit(&self) -> bool {
+        !self.suspect && !self.closing
+    }
+
     /// Bytes it takes at once; 0 when full.
     pub(crate) fn room(&self) -> u64 {
-        if self.suspect || self.closing {
+        if !self.is_fit() {
             return 0;
         }
         self.queue_bound().saturating_sub(self.queued + self.owed)
@@ -208,7 +213,7 @@ impl Subflow {
     /// Whether it owes more than the chunk that filled it, as happens with copies: they are owed wherever one of
     /// their subflows has room.
     pub(crate) fn is_overdrawn(&self) -> bool {
-        self.owed > self.queue_bound() + self.chunk() && !self.suspect && !self.closing
+        self.owed > self.queue_bound() + self.chunk() && self.is_fit()
     }
 
     /// Whether there is a flow that finds room here.

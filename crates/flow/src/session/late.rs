@@ -59,8 +59,7 @@ impl Session {
     /// at once; other chunks would have to wait for a slower path.
     pub(super) fn expect_late(&mut self, now: Time, id: SubflowId, bytes: u64) {
         let is_quick = |subflow: &Subflow| {
-            let fit = subflow.collapsed.is_none() && !subflow.suspect && !subflow.closing;
-            fit && self.is_up(subflow.path)
+            subflow.collapsed.is_none() && subflow.is_fit() && self.is_up(subflow.path)
         };
         let all = self.subflows.iter();
         let quick: BTreeSet<SubflowId> = all

@@ -163,8 +163,7 @@ impl Session {
         let fit = move |s: &Subflow| {
             like.is_some_and(|(path, lent_to)| {
                 s.path == path && (s.lent_to.is_none() || s.lent_to == lent_to)
-            }) && !s.closing
-                && !s.suspect
+            }) && s.is_fit()
         };
         let all = self.subflows.iter().map(|(&id, s)| (id, s));
         all.filter(move |(_, s)| fit(s))

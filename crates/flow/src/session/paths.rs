@@ -485,9 +485,9 @@ impl Session {
         self.sender.abandon(id);
         let (subflows, paths) = (&self.subflows, &self.paths);
         let alive = |id: SubflowId| {
-            subflows.get(&id).is_some_and(|s| {
-                !s.closing && !s.suspect && paths.get(&s.path).is_some_and(Path::is_up)
-            })
+            subflows
+                .get(&id)
+                .is_some_and(|s| s.is_fit() && paths.get(&s.path).is_some_and(Path::is_up))
         };
         let mut again = Vec::new();
         for (&flow, state) in &mut self.flows {

@@ -353,8 +353,9 @@ impl World<'_> {
         }
         let mut partial = std::mem::take(&mut end.partial);
         self.ends[at].handle_bytes(now, id, bytes.len());
-        let whole = || record::whole_data(bytes);
-        if let Some(record) = partial.is_empty().then(whole).flatten() {
+        if partial.is_empty()
+            && let Some(record) = record::whole_data(bytes)
+        {
             return self.take_record(at, id, record);
         }
         partial.extend_from_slice(bytes);
